@@ -1,0 +1,50 @@
+"""camlucida shows where an image classifier looked: class activation maps for any classifier.
+
+>>> import camlucida as cl
+>>> explanation = cl.explain("cat.jpg", model="resnet50", method="gradcam")  # doctest: +SKIP
+>>> explanation.save("results/cat.png")  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camlucida.errors import CamlucidaError as CamlucidaError
+    from camlucida.explainer import Explainer as Explainer
+    from camlucida.explainer import compare as compare
+    from camlucida.explainer import explain as explain
+    from camlucida.explanation import Explanation as Explanation
+    from camlucida.sheet import Sheet as Sheet
+    from camlucida.targets import ClassProbability as ClassProbability
+    from camlucida.targets import ClassScore as ClassScore
+    from camlucida.targets import Contrast as Contrast
+    from camlucida.targets import PerPicture as PerPicture
+    from camlucida.targets import TopClass as TopClass
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CamlucidaError": "errors",
+    "ClassProbability": "targets",
+    "ClassScore": "targets",
+    "Contrast": "targets",
+    "Explainer": "explainer",
+    "Explanation": "explanation",
+    "PerPicture": "targets",
+    "Sheet": "sheet",
+    "TopClass": "targets",
+    "compare": "explainer",
+    "explain": "explainer",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'camlucida' has no attribute {name!r}")
+    return getattr(import_module(f"camlucida.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

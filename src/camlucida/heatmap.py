@@ -1,0 +1,93 @@
+"""What is done to maps once a method has made them: reduce, normalise, lay on the picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from camlucida.errors import OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from camlucida.images import Frame
+    from camlucida.types import Contributions, Heatmaps
+
+Scale = Literal["raw", "picture", "panel"]
+
+
+def reduce(contributions: Contributions) -> Heatmaps:
+    """The signed map (batch, height, width): contributions summed over channels."""
+    return contributions.sum(dim=1)
+
+
+def principal_component(values: Contributions, towards: Heatmaps) -> Heatmaps:
+    """How far each position (batch, height, width) lies along the first principal component of its channels.
+
+    Positions are the observations, channels the variables, centred. A component's sign is arbitrary; it
+    is chosen so that the map does not fall where ``towards`` (batch, height, width) rises, that is, their
+    covariance is not negative. The rule does not depend on the order of channels.
+    """
+    batch, _, height, width = values.shape
+    double = values.device.type != "mps"  # where there is no float64
+    points = values.flatten(2).double() if double else values.flatten(2)
+    points = points - points.mean(dim=2, keepdim=True)
+    projection = _leading_projection(points)
+    guide = towards.flatten(1).to(projection)
+    covariance = (projection * (guide - guide.mean(dim=1, keepdim=True))).sum(dim=1, keepdim=True)
+    signed = projection.where(covariance >= 0, -projection)
+    return signed.reshape(batch, height, width).to(values.dtype)
+
+
+def _leading_projection(points: Tensor) -> Tensor:
+    """The largest singular value times its right vector, of (batch, channels, positions) matrices.
+
+    By the eigenvectors of the smaller of the two Gram matrices: the same numbers as a full SVD, without
+    its (channels, channels) matrix.
+    """
+    import torch
+
+    channels, positions = points.shape[1:]
+    if positions <= channels:
+        values, vectors = torch.linalg.eigh(points.mT @ points)
+        return vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
+    _, vectors = torch.linalg.eigh(points @ points.mT)
+    return (vectors[..., -1:].mT @ points).squeeze(1)
+
+
+def limit(heatmaps: list[Tensor], scale: Scale) -> list[float]:
+    """For each map (height, width) the value that is drawn as full colour.
+
+    ``picture``: its own largest magnitude. ``panel``: the largest of all maps, so that they can be compared.
+    ``raw``: 1. Zero stays zero on each scale.
+    """
+    if scale == "raw":
+        return [1.0] * len(heatmaps)
+    peaks = [float(heatmap.abs().max()) for heatmap in heatmaps]
+    if scale == "panel":
+        return [max(peaks)] * len(heatmaps)
+    if scale == "picture":
+        return peaks
+    raise OptionError(f"scale {scale!r} is not known, it is one of raw, picture, panel")
+
+
+def lay(heatmap: Tensor, frame: Frame) -> np.ndarray:
+    """The map (height, width) laid over the whole picture, float32; NaN where the model saw nothing.
+
+    Bilinear between the centres of the map's cells, as ``torch.nn.functional.interpolate`` does.
+    """
+    import numpy as np
+    from PIL import Image
+
+    height, width = heatmap.shape
+    left, top, right, bottom = frame.box
+    across, down = width / (right - left), height / (bottom - top)
+    small = Image.fromarray(heatmap.detach().cpu().float().numpy())
+    large = small.transform(
+        (frame.picture[1], frame.picture[0]),
+        Image.Transform.AFFINE,
+        (across, 0, -left * across, 0, down, -top * down),
+        resample=Image.Resampling.BILINEAR,
+        fillcolor=float("nan"),
+    )
+    return np.asarray(large)

@@ -1,0 +1,1 @@
+"""Which layer to look at, and what the numbers it returns mean."""

@@ -1,0 +1,116 @@
+"""A layer's output ⇄ (batch, channels, height, width).
+
+Three layouts are understood: NCHW, NHWC and tokens behind k prefix tokens. Which one a tensor has is
+read off its shape, given the input's size: a grid of positions comes from the input by one stride for
+height and width, rounded the same way for both. Where a shape allows two readings it is refused, unless
+the module that made it settles the matter; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from camlucida.errors import LayerError
+from camlucida.images import Size
+
+Kind = Literal["NCHW", "NHWC", "tokens"]
+
+_CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
+_CHANNELS_LAST = (nn.LayerNorm, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a layer's output maps to positions: ``grid`` is (height, width), ``prefix`` tokens precede it."""
+
+    kind: Kind
+    grid: Size
+    prefix: int = 0
+
+    def __str__(self) -> str:
+        behind = f" behind {self.prefix}" if self.prefix else ""
+        return f"{self.kind} {self.grid[0]}×{self.grid[1]}{behind}"
+
+    def to_maps(self, tensor: Tensor) -> Tensor:
+        """(batch, channels, height, width) of the layer's own output; prefix tokens are left out."""
+        if self.kind == "NCHW":
+            return tensor
+        if self.kind == "NHWC":
+            return tensor.permute(0, 3, 1, 2)
+        return tensor[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
+
+
+def layout_of(shape: tuple[int, ...], input_size: Size, prefix: int | None, maker: nn.Module) -> Layout:
+    """The layout of an output of ``shape``, for an input of ``input_size`` (height, width).
+
+    ``prefix`` is the number of prefix tokens that the model declares, None where its tokens are not
+    understood; ``maker`` is the module that returned the tensor.
+
+    Raises:
+        LayerError: the shape has no positions, or can be read in two ways.
+    """
+    readings = list(_readings(shape, input_size, prefix))
+    if len(readings) > 1:
+        readings = [reading for reading in readings if reading.kind == _made_by(maker)]
+    if len(readings) == 1:
+        return readings[0]
+    if len(shape) == 3 and prefix is None:
+        reason = "are tokens of a model whose token order is not known yet"
+    else:
+        reason = "fit no grid of positions" if not readings else "can be read as NCHW and as NHWC"
+    raise LayerError(
+        f"{type(maker).__name__} returns {shape}, which for an input of {input_size[0]}×{input_size[1]} "
+        f"{reason}: choose another layer (`camlucida layers MODEL` lists those that work)"
+    )
+
+
+def _readings(shape: tuple[int, ...], input_size: Size, prefix: int | None) -> list[Layout]:
+    if len(shape) == 4:
+        _, a, b, c = shape
+        found = []
+        if _is_grid((b, c), input_size):
+            found.append(Layout("NCHW", (b, c)))
+        if _is_grid((a, b), input_size):
+            found.append(Layout("NHWC", (a, b)))
+        return found
+    if len(shape) == 3 and prefix is not None:
+        positions = shape[1] - prefix
+        return [
+            Layout("tokens", grid, prefix)
+            for height in range(1, positions + 1)
+            if positions % height == 0 and _is_grid(grid := (height, positions // height), input_size)
+        ]
+    return []
+
+
+def _is_grid(grid: Size, input_size: Size) -> bool:
+    """Whether one stride turns the input's size into the grid, rounding both sides down or both up.
+
+    A stride s gives floor(H / s) = h exactly where H / (h + 1) < s <= H / h, and so on: the sides agree
+    if those intervals meet.
+    """
+    if max(grid) < 2:
+        return False
+    down = [(size / (cells + 1), size / cells) for size, cells in zip(input_size, grid, strict=True)]
+    up = [
+        (size / cells, size / (cells - 1) if cells > 1 else math.inf)
+        for size, cells in zip(input_size, grid, strict=True)
+    ]
+    meets_down = max(low for low, _ in down) < min(high for _, high in down)
+    meets_up = max(low for low, _ in up) < min(high for _, high in up)
+    exact = input_size[0] * grid[1] == input_size[1] * grid[0]
+    return exact or meets_down or meets_up
+
+
+def _made_by(maker: nn.Module) -> Kind | None:
+    """The layout that the module's last part with a fixed one works in."""
+    for part in reversed(list(maker.modules())):
+        if isinstance(part, _CHANNELS_FIRST):
+            return "NCHW"
+        if isinstance(part, _CHANNELS_LAST):
+            return "NHWC"
+    return None

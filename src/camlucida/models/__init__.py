@@ -1,0 +1,1 @@
+"""What differs between model libraries, as data: one recogniser and one Adapter each."""

@@ -1,0 +1,134 @@
+"""What a model library wants of a picture, and what its outputs mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from camlucida.errors import ModelError, OptionError, PictureError
+from camlucida.images import Frame
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+Preprocess = Callable[["Image"], "tuple[Tensor, Frame]"]
+
+TUTORIAL_SIZE = (224, 224)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A model and all that its library says of it.
+
+    ``input_size`` is (channels, height, width) as the checkpoint wants it, None where nobody says;
+    ``weights`` is "pretrained", "random", "own" or a file.
+    """
+
+    module: nn.Module
+    name: str
+    preprocess: Preprocess
+    labels: Sequence[str] | None
+    input_size: tuple[int, int, int] | None
+    normalisation: tuple[Sequence[float], Sequence[float]] | None  # mean and standard deviation a channel
+    weights: str
+    library: str
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits (batch, classes) in what a classifier returns.
+
+    Raises:
+        ModelError: there are none.
+    """
+    import torch
+
+    logits = output if isinstance(output, torch.Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        came = f"a tensor {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(output).__name__
+        raise ModelError(
+            f"a classifier returns logits (batch, classes), this model returns {came}: wrap it in a module "
+            "whose forward returns the logits"
+        )
+    return logits
+
+
+def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
+    """A preprocessing that also says where its output lies on the picture, from a torchvision-style Compose.
+
+    Its steps are run one by one, and the frame follows the picture's size from step to step.
+
+    Raises:
+        OptionError: ``transform`` is not a sequence of steps (here), or a step changes the picture's
+            geometry in a way that is not understood (when run).
+    """
+    steps = getattr(transform, "transforms", None)
+    if steps is None:
+        raise OptionError(
+            "preprocess is 'model', 'tutorial' or a torchvision Compose of Resize, CenterCrop, ToTensor, "
+            f"Normalize and the like, got {type(transform).__name__}"
+        )
+
+    def preprocess(picture: Image) -> tuple[Tensor, Frame]:
+        import torch
+
+        frame = Frame.whole((picture.height, picture.width))
+        current: Any = picture.convert("L") if channels == 1 else picture
+        for step in steps:
+            result = step(current)
+            frame = _follow(step, frame, _size(result))
+            current = result
+        if not isinstance(current, torch.Tensor) or current.ndim != 3:
+            raise OptionError("preprocess must end in a tensor (channels, height, width): add ToTensor()")
+        return current, frame
+
+    return preprocess
+
+
+def _follow(step: Any, frame: Frame, size: tuple[int, int]) -> Frame:
+    kind = type(step).__name__
+    if kind in ("CenterCrop", "CenterCropOrPad"):
+        return frame.cropped(
+            _offset(frame.view[1], size[1]), _offset(frame.view[0], size[0]), size
+        )
+    if kind in ("Resize", "ResizeKeepRatio"):
+        return frame.resized(size)
+    known = ("MaybeToTensor", "ToTensor", "PILToTensor", "ToImage", "ToDtype", "ConvertImageDtype", "Normalize", "Grayscale")
+    if kind not in known:
+        raise OptionError(
+            f"preprocess step {kind} may move the picture in a way that cannot be drawn back: use Resize, "
+            f"CenterCrop, {', '.join(known)}"
+        )
+    return frame
+
+
+def _offset(before: int, after: int) -> int:
+    """Where a centred crop begins, rounded as torchvision and timm do; negative where they pad."""
+    return -((after - before) // 2) if after > before else round((before - after) / 2)
+
+
+def _size(picture: Any) -> tuple[int, int]:
+    import torch
+
+    if isinstance(picture, torch.Tensor):
+        return int(picture.shape[-2]), int(picture.shape[-1])
+    return picture.height, picture.width
+
+
+def tutorial_preprocess(picture: Image) -> tuple[Tensor, Frame]:
+    """What the tutorial does for every model: squashed to 224×224 without smoothing, mean and deviation 0.5."""
+    import torch
+    from torchvision.transforms.functional import pil_to_tensor
+
+    values = pil_to_tensor(picture)[None].float() / 255
+    squashed = torch.nn.functional.interpolate(values, TUTORIAL_SIZE, mode="bilinear", align_corners=False)
+    return (squashed[0] - 0.5) / 0.5, Frame.whole((picture.height, picture.width)).resized(TUTORIAL_SIZE)
+
+
+def no_preprocess(picture: Image) -> tuple[Tensor, Frame]:
+    """For a module that nobody describes."""
+    raise PictureError(
+        "this model does not say how a picture becomes its input: pass preprocess= (a torchvision Compose), "
+        "or the input itself as a float tensor"
+    )

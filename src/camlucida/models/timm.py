@@ -1,0 +1,191 @@
+"""Networks of timm: by name, from the hub, from a folder, with weights of a file; and modules made by it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from camlucida.errors import ModelError, one_of
+from camlucida.models.adapter import Adapter, preprocess_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_OFFLINE_HINT = "`--weights random`, `--weights PATH` and the default model work without a network"
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_SEED = 0
+
+
+def recognises(module: nn.Module) -> bool:
+    """Whether timm made this module."""
+    return type(module).__module__.startswith("timm.") and isinstance(getattr(module, "pretrained_cfg", None), dict)
+
+
+def adapt(module: nn.Module, name: str, weights: str) -> Adapter:
+    """A timm module with its checkpoint's own preprocessing."""
+    from timm.data import create_transform, resolve_data_config
+
+    config = resolve_data_config(model=module)
+    return Adapter(
+        module=module,
+        name=name,
+        preprocess=preprocess_of(create_transform(**config), channels=config["input_size"][0]),
+        labels=labels_of(module),
+        input_size=config["input_size"],
+        normalisation=(config["mean"], config["std"]),
+        weights=weights,
+        library="timm",
+    )
+
+
+def labels_of(module: nn.Module) -> Sequence[str] | None:
+    """The class names of ImageNet's subset that the module was made for, None if for no such."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(module)
+    if not subset:
+        return None
+    info = ImageNetInfo(subset)
+    if info.num_classes() != getattr(module, "num_classes", None):
+        return None
+    return [info.index_to_description(index) for index in range(info.num_classes())]
+
+
+def load_random(name: str) -> nn.Module:
+    """The network with the weights that timm starts training with, the same ones every time."""
+    import torch
+
+    check_name(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        return create(name, pretrained=False)
+
+
+def load_file(name: str, file: Path) -> nn.Module:
+    """The network with the weights of a safetensors file or a ``weights_only`` checkpoint.
+
+    The number of classes is the checkpoint's.
+
+    Raises:
+        ModelError: there is no such file, it holds code, or it does not fit the network.
+    """
+    from safetensors import SafetensorError
+    from timm.models import load_state_dict
+
+    check_name(name)
+    if not file.is_file():
+        raise ModelError(f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'")
+    try:
+        state = load_state_dict(str(file))
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
+        raise ModelError(
+            f"{file} is neither safetensors nor a checkpoint of tensors alone ({_first_line(error)}): save it "
+            "anew with torch.save(model.state_dict(), …)"
+        ) from error
+    module = create(name, pretrained=False, **_classes(name, state))
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights in {file} do not fit {name} ({_first_line(error)}): give the model they were made with"
+        ) from error
+    return module
+
+
+def load_pretrained(name: str) -> nn.Module:
+    """The network with its pretrained weights, from this machine or the hub.
+
+    Raises:
+        ModelError: there are none, or they cannot be had without a network.
+    """
+    check_name(name)
+    config = None if ":" in name else pretrained_config(name)
+    if config is not None and not (config.get("hf_hub_id") or config.get("url")):
+        raise ModelError(f"timm has no pretrained weights for {name}, use `--weights random` or `--weights PATH`")
+    if not name.startswith("local-dir:") and not (config and on_this_machine(config)):
+        _check_network(name, _wanted_file(name, config))
+    return create(name, pretrained=True)
+
+
+def create(name: str, **arguments: Any) -> nn.Module:
+    """``timm.create_model`` in evaluation mode, its errors in one line."""
+    import timm
+
+    try:
+        module: nn.Module = timm.create_model(name, **arguments)
+    except (RuntimeError, OSError, ValueError, AssertionError) as error:
+        raise ModelError(f"timm cannot make {name} ({_first_line(error)}): {_OFFLINE_HINT}") from error
+    return module.eval()
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that timm does not know, offering close ones."""
+    import timm
+
+    if ":" not in name and not timm.is_model(name.partition(".")[0]):
+        raise ModelError(one_of("model", name, timm.list_models(), "`camlucida models` lists them all"))
+
+
+def pretrained_config(name: str) -> dict[str, Any]:
+    """timm's pretrained configuration of a registered name, with or without a tag."""
+    from timm.models import get_pretrained_cfg
+
+    try:
+        config = get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ModelError(f"timm knows no such weights ({_first_line(error)}): leave the tag away") from error
+    return config.to_dict() if config is not None else {}
+
+
+def on_this_machine(config: Mapping[str, Any]) -> bool:
+    """Whether the weights that a pretrained configuration names lie in the hub's or torch's cache."""
+    from huggingface_hub import try_to_load_from_cache
+    from torch.hub import get_dir
+
+    if hub := config.get("hf_hub_id"):
+        files = (config["hf_hub_filename"],) if config.get("hf_hub_filename") else _HUB_FILES
+        if any(isinstance(try_to_load_from_cache(hub, file), str) for file in files):
+            return True
+    url = config.get("url") or ""
+    return bool(url) and (Path(get_dir()) / "checkpoints" / Path(urlsplit(url).path).name).is_file()
+
+
+def _wanted_file(name: str, config: Mapping[str, Any] | None) -> str:
+    if config and config.get("hf_hub_id"):
+        return f"{config.get('hf_hub_filename') or _HUB_FILES[0]} of {config['hf_hub_id']}"
+    return str(config["url"]) if config else name
+
+
+def _check_network(name: str, file: str) -> None:
+    """Say within seconds that the hub cannot be reached; its own client would try for a minute."""
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT)
+    offline = constants.HF_HUB_OFFLINE or bool(os.environ.get("HF_HUB_OFFLINE"))
+    if not offline and not urllib.request.getproxies():
+        try:
+            socket.create_connection((host.hostname, host.port or 443), timeout=5).close()
+        except OSError:
+            offline = True
+    if offline:
+        raise ModelError(
+            f"the weights of {name} ({file}) are not on this machine and the hub cannot be reached: {_OFFLINE_HINT}"
+        )
+
+
+def _classes(name: str, state: Mapping[str, Tensor]) -> dict[str, int]:
+    """The number of classes in a checkpoint, where timm says which tensor tells."""
+    classifier = pretrained_config(name).get("classifier") if ":" not in name else None
+    weight = state.get(f"{classifier}.weight") if isinstance(classifier, str) else None
+    return {} if weight is None else {"num_classes": int(weight.shape[0])}
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:200].rstrip(".:") or type(error).__name__

@@ -1,0 +1,163 @@
+"""The one list of methods: filled beside each function, read by the command line, docs and tests.
+
+A method is a pure function of tensors. Its positional parameters name the fields of ``Captured`` that
+it needs; its keyword-only parameters, with their defaults, are its options.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from types import MappingProxyType
+from typing import Any, Literal
+
+from camlucida.errors import OptionError, one_of
+
+Returns = Literal["contributions", "heatmap"]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from."""
+
+    authors: str
+    year: int
+    title: str
+    identifier: str  # "arXiv:…", "doi:…", or "" for a method without a paper of its own
+    equation: str = ""
+
+    @property
+    def citation(self) -> str:
+        return f"{self.authors} ({self.year})"
+
+    @property
+    def url(self) -> str:
+        scheme, _, rest = self.identifier.partition(":")
+        return {"arXiv": f"https://arxiv.org/abs/{rest}", "doi": f"https://doi.org/{rest}"}.get(scheme, "")
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of a method: its name, default and what it does (from the method's docstring)."""
+
+    name: str
+    default: Any
+    doc: str
+
+    def parse(self, text: str) -> Any:
+        """``text`` in the type of the default."""
+        kind = type(self.default)
+        try:
+            if kind is bool:
+                return {"true": True, "false": False}[text.lower()]
+            return kind(text)
+        except (KeyError, ValueError):
+            raise OptionError(f"option {self.name} takes a {kind.__name__}, got {text!r}") from None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that is known of a method.
+
+    ``returns`` says whether the function gives contributions (batch, channels, height, width), which the
+    shared reducer sums over channels, or a heatmap (batch, height, width) of its own. ``signed`` says
+    whether values below zero mean evidence against. ``classless`` methods do not look at the class.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    family: str
+    needs: tuple[str, ...]
+    options: Mapping[str, Option]
+    paper: Paper
+    returns: Returns
+    signed: bool
+    cost: str
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        return self.doc.partition("\n")[0]
+
+    @property
+    def classless(self) -> bool:
+        return "gradients" not in self.needs
+
+    def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Every option with its value; an unknown one is refused."""
+        given = given or {}
+        for name in given:
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise OptionError(f"method {self.name} has no option {name!r}, its options are: {known}")
+        return {name: given.get(name, option.default) for name, option in self.options.items()}
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def method(
+    name: str, *, family: str, paper: Paper, returns: Returns, signed: bool, cost: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as the method ``name``."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        if name in _ENTRIES:
+            raise ValueError(f"method {name!r} is registered twice, choose another name")
+        needs, options = _signature(function)
+        _ENTRIES[name] = Entry(
+            name, function, family, needs, MappingProxyType(options), paper, returns, signed, cost
+        )
+        return function
+
+    return register
+
+
+def _signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Option]]:
+    doc = inspect.getdoc(function) or ""
+    needs, options = [], {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            options[parameter.name] = Option(
+                parameter.name, parameter.default, _documented(doc, parameter.name)
+            )
+        else:
+            needs.append(parameter.name)
+    return tuple(needs), options
+
+
+def _documented(doc: str, name: str) -> str:
+    """The text behind the docstring line ``name: …``."""
+    for line in doc.splitlines():
+        head, colon, text = line.strip().partition(":")
+        if colon and head == name:
+            return text.strip()
+    raise ValueError(f"option {name!r} needs a docstring line '{name}: what it does'")
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """All methods by name, in the order of their files."""
+    package = import_module("camlucida.methods")
+    for module in iter_modules(package.__path__):
+        import_module(f"camlucida.methods.{module.name}")
+    return MappingProxyType(_ENTRIES)
+
+
+def entry(name: str) -> Entry:
+    """The method called ``name``.
+
+    Raises:
+        OptionError: there is none; close names are offered.
+    """
+    known = entries()
+    if name not in known:
+        raise OptionError(one_of("method", name, list(known), "`camlucida methods` lists them all"))
+    return known[name]

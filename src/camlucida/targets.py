@@ -1,0 +1,166 @@
+"""What is explained: a number made from the logits, fixed once from the plain forward.
+
+A target *binds* to one picture's logits before any noise, view or mask, and what it binds to is a
+callable ``logits (batch, classes) -> (batch,)`` whose gradient and value the methods use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from camlucida.errors import TargetError, one_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_LISTED = 12  # candidates shown when a name fits several classes
+
+
+class Target(Protocol):
+    """Anything with ``bind``; the ready ones are below."""
+
+    def bind(self, outputs: Tensor, picture: int) -> Bound: ...
+
+
+class Bound(Protocol):
+    """A target fixed for one picture. ``index`` is the class it speaks of, None if it speaks of no single one."""
+
+    @property
+    def index(self) -> int | None: ...
+
+    def __call__(self, outputs: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """The logit of class ``index``."""
+
+    index: int
+
+    def bind(self, outputs: Tensor, picture: int) -> ClassScore:
+        _check(self.index, outputs)
+        return self
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return outputs[:, self.index]
+
+
+@dataclass(frozen=True)
+class TopClass:
+    """The logit of whichever class scores highest on the plain picture."""
+
+    def bind(self, outputs: Tensor, picture: int) -> ClassScore:
+        return ClassScore(int(outputs[picture].argmax()))
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """The softmax probability of class ``index``; its gradient vanishes where the model is certain."""
+
+    index: int
+
+    def bind(self, outputs: Tensor, picture: int) -> ClassProbability:
+        _check(self.index, outputs)
+        return self
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return outputs.softmax(dim=1)[:, self.index]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Why class ``index`` and not class ``other``: the difference of their logits."""
+
+    index: int
+    other: int
+
+    def bind(self, outputs: Tensor, picture: int) -> Contrast:
+        _check(self.index, outputs)
+        _check(self.other, outputs)
+        return self
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return outputs[:, self.index] - outputs[:, self.other]
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A function of the user's own, ``logits (batch, classes) -> (batch,)``."""
+
+    function: Callable[[Tensor], Tensor]
+    index: None = None
+
+    def bind(self, outputs: Tensor, picture: int) -> Custom:
+        return self
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        score = self.function(outputs)
+        if score.shape != outputs.shape[:1]:
+            raise TargetError(
+                f"a target turns logits {tuple(outputs.shape)} into one number a picture, shape "
+                f"{tuple(outputs.shape[:1])}, but this one gave {tuple(score.shape)}: "
+                "return for example `logits[:, 3]`"
+            )
+        return score
+
+
+@dataclass(frozen=True)
+class PerPicture:
+    """A target of its own for each picture, in the order of the pictures."""
+
+    targets: Sequence[Any]
+
+
+def resolve(target: Any, labels: Sequence[str] | None) -> Target:
+    """The target meant by None (top class), an index, a class name or part of one, a Target or a callable.
+
+    Raises:
+        TargetError: no class, or more than one, has such a name.
+    """
+    if target is None:
+        return TopClass()
+    if isinstance(target, bool):
+        raise TargetError("a target is a class index, a class name, a Target or a callable, got a bool")
+    if isinstance(target, int):
+        return ClassScore(target)
+    if isinstance(target, str):
+        text = target.strip()
+        return ClassScore(int(text) if text.isdecimal() else find_class(text, labels))
+    if hasattr(target, "bind"):
+        bindable: Target = target
+        return bindable
+    if callable(target):
+        return Custom(target)
+    raise TargetError(
+        f"a target is a class index, a class name, a Target or a callable, got {type(target).__name__}"
+    )
+
+
+def find_class(name: str, labels: Sequence[str] | None) -> int:
+    """The index of the class called ``name``: a whole name wins over a part of one."""
+    if not labels:
+        raise TargetError(f"this model has no class names to look {name!r} up in: give the class by its index")
+    wanted = name.lower()
+    whole = [i for i, label in enumerate(labels) if wanted in _names(label)]
+    found = whole or [i for i, label in enumerate(labels) if wanted and wanted in label.lower()]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        known = [part for label in labels for part in _names(label)]
+        raise TargetError(one_of("class", name, known, "give a part of its name, or its index"))
+    listed = ", ".join(f"{i} {labels[i]}" for i in found[:_LISTED])
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    raise TargetError(f"class {name!r} fits {len(found)} classes, name one or give its index: {listed}{more}")
+
+
+def _names(label: str) -> list[str]:
+    """ImageNet labels are synonyms with commas between: each is a name, and so is the whole."""
+    return [label.lower(), *(part.strip().lower() for part in label.split(","))]
+
+
+def _check(index: int, outputs: Tensor) -> None:
+    classes = outputs.shape[1]
+    if not 0 <= index < classes:
+        raise TargetError(f"class index {index} does not exist, this model has classes 0 to {classes - 1}")
