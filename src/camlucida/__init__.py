@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from camlucida.comparison import compare as compare
     from camlucida.errors import CamlucidaError as CamlucidaError
     from camlucida.explainer import Explainer as Explainer
-    from camlucida.explainer import compare as compare
     from camlucida.explainer import explain as explain
     from camlucida.explanation import Explanation as Explanation
     from camlucida.sheet import Sheet as Sheet
@@ -33,11 +33,11 @@ _HOME = {
     "PerPicture": "targets",
     "Sheet": "sheet",
     "TopClass": "targets",
-    "compare": "explainer",
+    "compare": "comparison",
     "explain": "explainer",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names, from the one place that has them
 
 
 def __getattr__(name: str) -> Any:

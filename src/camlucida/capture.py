@@ -111,7 +111,7 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
     caught: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def tap(name: str) -> Callable[..., Any]:
-        def hook(layer: nn.Module, args: Any, output: Any) -> Any:
+        def hook(_layer: nn.Module, _args: Any, output: Any) -> Any:
             if threading.get_ident() != thread:
                 return None
             tensor = _only_tensor(name, output)
@@ -135,7 +135,7 @@ def _only_tensor(name: str, output: Any) -> Tensor:
     tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     if len(tensors) != 1:
         raise LayerError(
-            f"layer {name!r} returns {len(tensors)} tensors and one is needed: choose a layer inside it or behind it"
+            f"layer {name!r} returns {len(tensors)} tensors and one is needed: choose a layer inside it"
         )
     found: Tensor = tensors[0]
     return found

@@ -1,10 +1,10 @@
 """The user's module, lent and given back: the one context manager through which anything here runs a model.
 
-While lent, the module is in evaluation mode, its parameters record no gradients, and compiled calls and
-gradient checkpoints, which hide layers from hooks or run them twice, are put aside. When it comes back, also after an error, everything is as it was: modes, hooks, flags, ``.grad``,
-buffers, forwards that were set on instances, and the tensors and containers in plain attributes (some
-models cache attention biases there in evaluation mode). Parameters are not copied: a model that writes to
-them while it runs is reported.
+While lent, the module is in evaluation mode and its parameters record no gradients; compiled calls and
+gradient checkpoints, which hide layers from hooks or run them twice, are put aside. When it comes back,
+also after an error, everything is as it was: modes, hooks, flags, ``.grad``, buffers, forwards that were
+set on instances, and the tensors and containers in plain attributes (some models cache attention biases
+there in evaluation mode). Parameters are not copied: a model that writes to them while it runs is reported.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
-from camlucida.errors import OptionError
+from camlucida.errors import OptionError, one_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from camlucida.types import Contributions, Heatmaps
 
 Scale = Literal["raw", "picture", "panel"]
+SCALES = get_args(Scale)
 
 
 def reduce(contributions: Contributions) -> Heatmaps:
@@ -50,25 +52,29 @@ def _leading_projection(points: Tensor) -> Tensor:
     channels, positions = points.shape[1:]
     if positions <= channels:
         values, vectors = torch.linalg.eigh(points.mT @ points)
-        return vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
-    _, vectors = torch.linalg.eigh(points @ points.mT)
-    return (vectors[..., -1:].mT @ points).squeeze(1)
+        projection: Tensor = vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
+    else:
+        _, vectors = torch.linalg.eigh(points @ points.mT)
+        projection = (vectors[..., -1:].mT @ points).squeeze(1)
+    return projection
 
 
-def limit(heatmaps: list[Tensor], scale: Scale) -> list[float]:
-    """For each map (height, width) the value that is drawn as full colour.
+def limit(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> list[float]:
+    """For each map (height, width) the value that is drawn as full colour, 0 for a map that has none.
 
-    ``picture``: its own largest magnitude. ``panel``: the largest of all maps, so that they can be compared.
-    ``raw``: 1. Zero stays zero on each scale.
+    ``picture``: its own largest value. ``panel``: the largest of all maps, so that they can be compared.
+    ``raw``: 1. Zero stays zero on each scale. ``signed`` maps are drawn on both sides of zero, so that their
+    largest magnitude counts.
+
+    Raises:
+        OptionError: there is no such scale.
     """
+    if scale not in SCALES:
+        raise OptionError(one_of("scale", scale, list(SCALES), f"it is one of {', '.join(SCALES)}"))
     if scale == "raw":
         return [1.0] * len(heatmaps)
-    peaks = [float(heatmap.abs().max()) for heatmap in heatmaps]
-    if scale == "panel":
-        return [max(peaks)] * len(heatmaps)
-    if scale == "picture":
-        return peaks
-    raise OptionError(f"scale {scale!r} is not known, it is one of raw, picture, panel")
+    peaks = [max(float((heatmap.abs() if signed else heatmap).max()), 0.0) for heatmap in heatmaps]
+    return [max(peaks)] * len(heatmaps) if scale == "panel" else peaks
 
 
 def lay(heatmap: Tensor, frame: Frame) -> np.ndarray:

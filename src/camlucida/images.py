@@ -117,7 +117,9 @@ def _open(path: Path) -> Image:
         raise PictureError(f"{path} is not a picture that Pillow can read, convert it to PNG or JPEG") from None
     except (OSError, SyntaxError, ValueError) as error:
         reason = str(error).rstrip(".") or type(error).__name__
-        raise PictureError(f"{path} cannot be read ({reason}), it may be truncated: get the file anew") from error
+        raise PictureError(
+            f"{path} cannot be read ({reason}), it may be truncated: get the file anew"
+        ) from error
 
 
 def _from_array(array: Any) -> Image:
@@ -156,10 +158,8 @@ def _eight_bit(picture: Image) -> Image:
 
     values = np.asarray(picture).astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    if picture.mode == "F":
-        ranges = {1.0: 255.0, 255.0: 1.0, 65535.0: 1 / 257}
-    else:
-        ranges = {65535.0: 1 / 257}
+    sixteen_bit = {65535.0: 1 / 257}
+    ranges = {1.0: 255.0, 255.0: 1.0, **sixteen_bit} if picture.mode == "F" else sixteen_bit
     scale = next((factor for limit, factor in ranges.items() if high <= limit), None)
     if scale is None or not low >= 0:
         raise PictureError(

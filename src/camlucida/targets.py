@@ -25,7 +25,7 @@ class Target(Protocol):
 
 
 class Bound(Protocol):
-    """A target fixed for one picture. ``index`` is the class it speaks of, None if it speaks of no single one."""
+    """A target fixed for one picture; ``index`` is the class it speaks of, None if of no single one."""
 
     @property
     def index(self) -> int | None: ...

@@ -19,7 +19,13 @@ from camlucida.images import Size
 
 Kind = Literal["NCHW", "NHWC", "tokens"]
 
-_CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._BatchNorm,
+    nn.GroupNorm,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+)
 _CHANNELS_LAST = (nn.LayerNorm, nn.Linear)
 
 
@@ -41,7 +47,8 @@ class Layout:
             return tensor
         if self.kind == "NHWC":
             return tensor.permute(0, 3, 1, 2)
-        return tensor[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
+        positions = tensor[:, self.prefix :]
+        return positions.reshape(len(tensor), *self.grid, -1).permute(0, 3, 1, 2)
 
 
 def layout_of(shape: tuple[int, ...], input_size: Size, prefix: int | None, maker: nn.Module) -> Layout:

@@ -81,7 +81,7 @@ def _family(module: nn.Module) -> str | None:
 
 
 def _last(module: nn.Module, pattern: str) -> str:
-    names = []
+    names: list[str] = []
     for part in pattern.split("."):
         children = [name for name, _ in module.named_children()]
         name = children[-1] if part == "-1" else part

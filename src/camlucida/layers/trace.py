@@ -46,9 +46,7 @@ def trace(module: nn.Module, inputs: Tensor) -> list[Record]:
         return record
 
     with lent(module), torch.no_grad():
-        handles = [
-            part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name
-        ]
+        handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
         try:
             module(inputs)
         finally:

@@ -145,5 +145,5 @@ def hirescam(activations: Activations, gradients: Gradients) -> Contributions:
     cost="1 forward",
 )
 def gradcam_elementwise(activations: Activations, gradients: Gradients) -> Contributions:
-    """Each activation times its own gradient where the product is positive: evidence for, and nothing against."""
+    """Each activation times its own gradient where the product is positive: evidence for alone."""
     return (gradients * activations).clamp(min=0)

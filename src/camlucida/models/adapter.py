@@ -89,12 +89,19 @@ def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
 def _follow(step: Any, frame: Frame, size: tuple[int, int]) -> Frame:
     kind = type(step).__name__
     if kind in ("CenterCrop", "CenterCropOrPad"):
-        return frame.cropped(
-            _offset(frame.view[1], size[1]), _offset(frame.view[0], size[0]), size
-        )
+        return frame.cropped(_offset(frame.view[1], size[1]), _offset(frame.view[0], size[0]), size)
     if kind in ("Resize", "ResizeKeepRatio"):
         return frame.resized(size)
-    known = ("MaybeToTensor", "ToTensor", "PILToTensor", "ToImage", "ToDtype", "ConvertImageDtype", "Normalize", "Grayscale")
+    known = (
+        "MaybeToTensor",
+        "ToTensor",
+        "PILToTensor",
+        "ToImage",
+        "ToDtype",
+        "ConvertImageDtype",
+        "Normalize",
+        "Grayscale",
+    )
     if kind not in known:
         raise OptionError(
             f"preprocess step {kind} may move the picture in a way that cannot be drawn back: use Resize, "

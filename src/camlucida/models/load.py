@@ -42,7 +42,7 @@ def _adapt_module(module: nn.Module) -> Adapter:
     name = type(module).__name__
     if isinstance(module, _scripted()):
         raise ModelError(
-            f"{name} is TorchScript, whose layers cannot be looked into: pass the Python module it was made from"
+            f"{name} is TorchScript, which has no layers to hook: pass the Python module it was made from"
         )
     if timm_models.recognises(module):
         config = module.pretrained_cfg

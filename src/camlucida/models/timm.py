@@ -24,7 +24,9 @@ _SEED = 0
 
 def recognises(module: nn.Module) -> bool:
     """Whether timm made this module."""
-    return type(module).__module__.startswith("timm.") and isinstance(getattr(module, "pretrained_cfg", None), dict)
+    return type(module).__module__.startswith("timm.") and isinstance(
+        getattr(module, "pretrained_cfg", None), dict
+    )
 
 
 def adapt(module: nn.Module, name: str, weights: str) -> Adapter:
@@ -80,7 +82,9 @@ def load_file(name: str, file: Path) -> nn.Module:
 
     check_name(name)
     if not file.is_file():
-        raise ModelError(f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'")
+        raise ModelError(
+            f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'"
+        )
     try:
         state = load_state_dict(str(file))
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
@@ -93,7 +97,7 @@ def load_file(name: str, file: Path) -> nn.Module:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise ModelError(
-            f"the weights in {file} do not fit {name} ({_first_line(error)}): give the model they were made with"
+            f"the weights in {file} do not fit {name} ({_first_line(error)}): name the model they come from"
         ) from error
     return module
 
@@ -107,7 +111,9 @@ def load_pretrained(name: str) -> nn.Module:
     check_name(name)
     config = None if ":" in name else pretrained_config(name)
     if config is not None and not (config.get("hf_hub_id") or config.get("url")):
-        raise ModelError(f"timm has no pretrained weights for {name}, use `--weights random` or `--weights PATH`")
+        raise ModelError(
+            f"timm has no pretrained weights for {name}, use `--weights random` or `--weights PATH`"
+        )
     if not name.startswith("local-dir:") and not (config and on_this_machine(config)):
         _check_network(name, _wanted_file(name, config))
     return create(name, pretrained=True)
@@ -133,7 +139,7 @@ def check_name(name: str) -> None:
 
 
 def pretrained_config(name: str) -> dict[str, Any]:
-    """timm's pretrained configuration of a registered name, with or without a tag."""
+    """Timm's pretrained configuration of a registered name, with or without a tag."""
     from timm.models import get_pretrained_cfg
 
     try:
@@ -175,7 +181,8 @@ def _check_network(name: str, file: str) -> None:
             offline = True
     if offline:
         raise ModelError(
-            f"the weights of {name} ({file}) are not on this machine and the hub cannot be reached: {_OFFLINE_HINT}"
+            f"the weights of {name} ({file}) are not on this machine and the hub cannot be reached: "
+            + _OFFLINE_HINT
         )
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 DEFAULT_COLORMAP = "turbo"
-DIVERGING = (
-    "PiYG PRGn BrBG PuOr RdGy RdBu RdYlBu RdYlGn Spectral coolwarm bwr seismic berlin managua vanimo".split()
+DIVERGING = frozenset(
+    "PiYG PRGn BrBG PuOr RdGy RdBu RdYlBu RdYlGn Spectral coolwarm bwr seismic berlin managua vanimo".split()  # noqa: SIM905 - fifteen names in one line
 )
 
 
@@ -40,5 +40,7 @@ def _table(colormap: str) -> np.ndarray:
     from matplotlib import colormaps
 
     if colormap not in colormaps:
-        raise OptionError(one_of("colormap", colormap, list(colormaps), "matplotlib's are taken, such as turbo or RdBu_r"))
+        raise OptionError(
+            one_of("colormap", colormap, list(colormaps), "matplotlib's are taken, such as turbo or RdBu_r")
+        )
     return (colormaps[colormap](np.arange(256) / 255)[:, :3] * 255).round().astype(np.uint8)

@@ -74,7 +74,9 @@ def _contained(picture: Image, room: tuple[int, int]) -> Image:
 
 
 def _margin(labels: Sequence[Sequence[str]]) -> int:
-    widths = [font(TEXT, bold=k == 0).getlength(label) for row in labels for k, label in enumerate(row) if label]
+    widths = [
+        font(TEXT, bold=k == 0).getlength(label) for row in labels for k, label in enumerate(row) if label
+    ]
     return int(max(widths)) + GAP if widths else 0
 
 

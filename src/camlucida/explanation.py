@@ -1,0 +1,235 @@
+"""One result that knows where it came from, draws itself and saves itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camlucida.errors import OptionError, OutputError
+from camlucida.files import written_whole
+from camlucida.health import Finding, examine
+from camlucida.heatmap import Scale, lay, limit
+from camlucida.images import Frame
+from camlucida.render.colour import DEFAULT_COLORMAP, diverging
+from camlucida.render.overlay import DEFAULT_ALPHA, overlay
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+FORMATS = ("png", "jpg", "webp")
+_RANDOM_MARK = "random weights"
+_PACKAGES = ("camlucida", "torch", "timm", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made an explanation: model and its weights, layer and its layout, method and its options."""
+
+    model: str
+    weights: str
+    layer: str
+    layout: str
+    method: str
+    options: Mapping[str, Any]
+    preprocess: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where the model looked.
+
+    ``heatmap`` is the raw map (height, width) at the layer's resolution, before any ReLU or scaling,
+    float32, on the model's device. ``score`` is what was explained, a logit unless another target was
+    asked for; ``index``, ``label`` and ``probability`` belong to the class, and are None for targets that
+    speak of no single class. ``picture`` is what the map is drawn on and ``frame`` says where the model's
+    input lies on it. ``source`` is the file the picture came from.
+    """
+
+    heatmap: Tensor
+    index: int | None
+    label: str | None
+    score: float
+    probability: float | None
+    provenance: Provenance
+    frame: Frame
+    shown: Image | Tensor = field(
+        repr=False
+    )  # the picture, or the input tensor (channels, height, width) in 0…1
+    source: Path | None = None
+
+    @property
+    def model(self) -> str:
+        return self.provenance.model
+
+    @property
+    def method(self) -> str:
+        return self.provenance.method
+
+    @property
+    def layer(self) -> str:
+        return self.provenance.layer
+
+    @cached_property
+    def picture(self) -> Image:
+        return _as_picture(self.shown)
+
+    @cached_property
+    def health(self) -> tuple[Finding, ...]:
+        return examine(self.heatmap)
+
+    @property
+    def caption(self) -> str:
+        """The class and its probability, or the score where there is no single class."""
+        if self.probability is None:
+            return f"score {self.score:.3g}"
+        return f"{name_of(self.label, self.index)} {self.probability:.2f}"
+
+    def overlay(
+        self,
+        alpha: float = DEFAULT_ALPHA,
+        colormap: str = DEFAULT_COLORMAP,
+        scale: Scale = "picture",
+        limit_at: float | None = None,
+    ) -> Image:
+        """The map over the picture, at the picture's own size; what the model never saw is not tinted.
+
+        ``alpha`` is the weight of the colours. A diverging colormap (RdBu_r, coolwarm, …) shows evidence
+        against as well. ``limit_at`` is the value of full colour, in place of the one that ``scale`` gives.
+        """
+        peak = limit([self.heatmap], scale, diverging(colormap))[0] if limit_at is None else limit_at
+        mark = _RANDOM_MARK if self.provenance.weights == "random" else ""
+        return overlay(self.picture, lay(self.heatmap, self.frame), peak, alpha, colormap, mark)
+
+    def save(self, path: str | Path, **drawing: Any) -> Path:
+        """Write the overlay (.png, .jpg, .webp; ``drawing`` goes to ``overlay``) or, as .npz, everything.
+
+        The .npz holds the raw map and the picture, the .json beside it says what made them.
+
+        Raises:
+            OutputError: the file cannot be written, or is the input.
+            OptionError: its name ends in none of these.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".npz":
+            return self._save_raw(path)
+        save_picture(self.overlay(**drawing), path, never=self.source)
+        return path
+
+    def _save_raw(self, path: Path) -> Path:
+        import numpy as np
+
+        with written_whole(path) as file, file.open("wb") as stream:
+            np.savez_compressed(
+                stream, heatmap=self.heatmap.detach().cpu().numpy(), picture=np.asarray(self.picture)
+            )
+        manifest = path.with_suffix(".json")
+        with written_whole(manifest) as file:
+            file.write_text(json.dumps(self.manifest(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    def manifest(self) -> dict[str, Any]:
+        """All but the pixels, as it stands in the json."""
+        return {
+            "index": self.index,
+            "label": self.label,
+            "score": self.score,
+            "probability": self.probability,
+            **asdict(self.provenance),
+            "frame": asdict(self.frame),
+            "source": None if self.source is None else str(self.source),
+            "health": [asdict(finding) for finding in self.health],
+        }
+
+    @classmethod
+    def load(cls, path: str | Path) -> Explanation:
+        """What ``save`` wrote as .npz and .json.
+
+        Raises:
+            OutputError: there is no such pair, or it was not written by camlucida.
+        """
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        path = Path(path)
+        try:
+            facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            with np.load(path, allow_pickle=False) as arrays:
+                heatmap, picture = torch.from_numpy(arrays["heatmap"]), Image.fromarray(arrays["picture"])
+            names = Provenance.__dataclass_fields__
+            return cls(
+                heatmap=heatmap,
+                index=facts["index"],
+                label=facts["label"],
+                score=facts["score"],
+                probability=facts["probability"],
+                provenance=Provenance(**{name: facts[name] for name in names}),
+                frame=Frame(**{name: tuple(value) for name, value in facts["frame"].items()}),
+                shown=picture,
+                source=None if facts["source"] is None else Path(facts["source"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"{path} and its .json are not an explanation that camlucida saved ({error}): save it anew"
+            ) from error
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self.overlay())
+
+
+def versions() -> dict[str, str]:
+    """The versions of what takes part in an explanation."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def name_of(label: str | None, index: int | None) -> str:
+    """A class in few words: the first of ImageNet's synonyms, or its index where it has no name."""
+    return label.split(",")[0] if label else f"class {index}"
+
+
+def save_picture(picture: Image, path: Path, never: Path | None = None) -> None:
+    """Write a picture whole, in the format of the name; ``never`` is not written over."""
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise OptionError(f"pictures are saved as {', '.join(FORMATS)}, got {path.name!r}")
+    Image.init()
+    with written_whole(path, never) as file:
+        picture.save(file, format=Image.EXTENSION[suffix], quality=92)
+
+
+def png_bytes(picture: Image) -> bytes:
+    """A picture as PNG."""
+    import io
+
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _as_picture(shown: Image | Tensor) -> Image:
+    """The picture, or one made of an input tensor in 0…1; other channels than three are shown as grey."""
+    from PIL import Image
+    from torchvision.transforms.functional import to_pil_image
+
+    if isinstance(shown, Image.Image):
+        return shown
+    values = shown.detach().float().cpu().clamp(0, 1)
+    if values.shape[0] != 3:
+        values = values.mean(dim=0, keepdim=True)
+    picture: Image.Image = to_pil_image(values).convert("RGB")
+    return picture

@@ -1,0 +1,53 @@
+"""On which device, and in which dtype, a model runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from camlucida.errors import OptionError, one_of
+
+
+def place(module: nn.Module, by_name: bool, device: Any, dtype: Any) -> None:
+    """Move a model that was made by name; a module of the user's stays as it is.
+
+    Raises:
+        OptionError: there is no such device or dtype, or the module is the user's.
+    """
+    if not by_name:
+        if device != "auto" or dtype is not None:
+            raise OptionError(
+                "device and dtype are for models given by name: move your module yourself, module.to(…)"
+            )
+        return
+    module.to(device=_device(device), dtype=_dtype(dtype))
+
+
+def _device(device: Any) -> torch.device:
+    if device == "auto":
+        best = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else best)
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise OptionError(f"device is auto, cpu, cuda or mps, got {device!r}") from None
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if missing.get(wanted.type):
+        raise OptionError(f"this machine has no {wanted.type} device, use auto or cpu")
+    return wanted
+
+
+def _dtype(dtype: Any) -> torch.dtype | None:
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    known = {
+        "float16": torch.float16,
+        "bfloat16": torch.bfloat16,
+        "float32": torch.float32,
+        "float64": torch.float64,
+    }
+    if dtype not in known:
+        raise OptionError(one_of("dtype", str(dtype), list(known), f"it is one of {', '.join(known)}"))
+    return known[dtype]

@@ -1,0 +1,105 @@
+"""A picture, or a ready tensor, as a model's input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from camlucida import images
+from camlucida.errors import OptionError, PictureError, one_of
+from camlucida.images import Frame
+from camlucida.models.adapter import Adapter, Preprocess, preprocess_of, tutorial_preprocess
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The model's input (channels, height, width), where it lies, what is drawn on, and its file."""
+
+    tensor: Tensor
+    frame: Frame
+    shown: Image | Tensor
+    source: Path | None
+
+
+def preprocess_named(preprocess: Any, adapter: Adapter) -> Preprocess:
+    """The preprocessing meant by "model", "tutorial" or a torchvision Compose.
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    if preprocess == "model":
+        return adapter.preprocess
+    if preprocess == "tutorial":
+        return tutorial_preprocess
+    if isinstance(preprocess, str):
+        raise OptionError(
+            one_of("preprocess", preprocess, ["model", "tutorial"], "it is 'model' or 'tutorial'")
+        )
+    return preprocess_of(preprocess, 3 if adapter.input_size is None else adapter.input_size[0])
+
+
+def listed(pictures: Any) -> list[Any]:
+    """One picture or many, as a list; a tensor of four dimensions is a batch."""
+    if isinstance(pictures, Tensor):
+        return list(pictures) if pictures.ndim == 4 else [pictures]
+    if isinstance(pictures, (list, tuple)):
+        return [one for item in pictures for one in (listed(item) if isinstance(item, Tensor) else [item])]
+    return [pictures]
+
+
+def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> Prepared:
+    """One picture made ready, on the model's device and in its dtype.
+
+    Raises:
+        PictureError: it cannot be read, or does not fit the model.
+    """
+    place = next(adapter.module.parameters(), torch.empty(0))
+    if isinstance(picture, Tensor):
+        tensor = _checked(picture, adapter)
+        frame = Frame.whole((int(tensor.shape[1]), int(tensor.shape[2])))
+        return Prepared(tensor.to(place.device, place.dtype), frame, _visible(tensor, adapter), None)
+    shown = images.load(picture)
+    tensor, frame = preprocess(shown)
+    source = Path(picture) if isinstance(picture, (str, Path)) else None
+    return Prepared(tensor.to(place.device, place.dtype), frame, shown, source)
+
+
+def batches(prepared: Sequence[Prepared], size: int) -> Iterator[tuple[int, list[Prepared]]]:
+    """Neighbours of one input size, at most ``size`` of them, with the index of the first."""
+    start = 0
+    while start < len(prepared):
+        shape = prepared[start].tensor.shape
+        stop = start + 1
+        while stop < min(start + size, len(prepared)) and prepared[stop].tensor.shape == shape:
+            stop += 1
+        yield start, list(prepared[start:stop])
+        start = stop
+
+
+def _checked(tensor: Tensor, adapter: Adapter) -> Tensor:
+    channels = None if adapter.input_size is None else adapter.input_size[0]
+    if tensor.ndim != 3 or not tensor.is_floating_point() or channels not in (None, tensor.shape[0]):
+        wanted = "channels" if channels is None else channels
+        raise PictureError(
+            f"a tensor is the model's input as it is, float ({wanted}, height, width), got {tensor.dtype} "
+            f"{tuple(tensor.shape)}: normalise it, or pass the picture itself"
+        )
+    return tensor
+
+
+def _visible(tensor: Tensor, adapter: Adapter) -> Tensor:
+    """The input as values in 0…1: its normalisation undone, or stretched where none is known."""
+    tensor = tensor.detach()
+    if adapter.normalisation is None:
+        low, high = tensor.min(), tensor.max()
+        return (tensor - low) / (high - low).clamp(min=torch.finfo(tensor.dtype).tiny)
+    mean, deviation = (torch.as_tensor(values).to(tensor).view(-1, 1, 1) for values in adapter.normalisation)
+    return tensor * deviation + mean

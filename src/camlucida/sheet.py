@@ -1,0 +1,71 @@
+"""Explanations side by side: one picture, or several, for models, methods and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from camlucida.explanation import Explanation, png_bytes, save_picture
+from camlucida.heatmap import Scale, limit
+from camlucida.render.colour import DEFAULT_COLORMAP, diverging
+from camlucida.render.overlay import DEFAULT_ALPHA
+from camlucida.render.sheet import Cell, sheet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Explanations in a labelled grid, ``rows[i][j]``; a row is of one picture."""
+
+    rows: Sequence[Sequence[Explanation]]
+    columns: Sequence[str]
+    labels: Sequence[Sequence[str]]
+
+    @property
+    def explanations(self) -> list[Explanation]:
+        return [explanation for row in self.rows for explanation in row]
+
+    def picture(
+        self, alpha: float = DEFAULT_ALPHA, colormap: str = DEFAULT_COLORMAP, scale: Scale = "picture"
+    ) -> Image:
+        """The contact sheet: the picture first in each row, then its overlays, each with class and probability.
+
+        With ``scale="panel"`` full colour is the same value in all of them.
+        """
+        limits = iter(limit([e.heatmap for e in self.explanations], scale, diverging(colormap)))
+        cells = []
+        for row in self.rows:
+            overlays = [
+                Cell(e.overlay(alpha, colormap, limit_at=next(limits)), (e.caption, *_warning(e))) for e in row
+            ]
+            cells.append([Cell(row[0].picture), *overlays])
+        return sheet(cells, ["picture", *self.columns], self.labels)
+
+    def save(
+        self,
+        path: str | Path,
+        alpha: float = DEFAULT_ALPHA,
+        colormap: str = DEFAULT_COLORMAP,
+        scale: Scale = "picture",
+    ) -> Path:
+        """Write the contact sheet as .png, .jpg or .webp.
+
+        Raises:
+            OutputError: the file cannot be written, or is an input.
+        """
+        path = Path(path)
+        sources = {explanation.source for explanation in self.explanations} - {None}
+        same = next((source for source in sources if source and path.exists() and path.samefile(source)), None)
+        save_picture(self.picture(alpha, colormap, scale), path, never=same)
+        return path
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self.picture())
+
+
+def _warning(explanation: Explanation) -> tuple[str, ...]:
+    return tuple(f"⚠ {finding.code}" for finding in explanation.health[:1])
