@@ -24,7 +24,7 @@ from camlucida.layers.trace import Record, trace
 from camlucida.models.adapter import logits_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import load, split_layer
-from camlucida.models.place import place
+from camlucida.models.place import move
 from camlucida.prepare import Prepared, batches, listed, prepare, preprocess_named
 from camlucida.registry import Entry
 from camlucida.targets import PerPicture, Target, resolve
@@ -73,7 +73,7 @@ class Explainer:
         name, self._asked_layer = split_layer(model) if isinstance(model, str) else (model, None)
         self.adapter = load(name, weights)
         self.module = self.adapter.module
-        place(self.module, isinstance(model, str), device, dtype)
+        move(self.module, isinstance(model, str), device, dtype)
         self.preprocess_name = preprocess if isinstance(preprocess, str) else "own"
         self.preprocess = preprocess_named(preprocess, self.adapter)
         self.batch_size = batch_size

@@ -10,7 +10,7 @@ from torch import nn
 from camlucida.errors import OptionError, one_of
 
 
-def place(module: nn.Module, by_name: bool, device: Any, dtype: Any) -> None:
+def move(module: nn.Module, by_name: bool, device: Any, dtype: Any) -> None:
     """Move a model that was made by name; a module of the user's stays as it is.
 
     Raises:
