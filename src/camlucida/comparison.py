@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from torch import nn
 
 from camlucida.errors import OptionError
-from camlucida.explainer import Explainer, Settings
+from camlucida.explainer import Explainer, Options, Settings
 from camlucida.explanation import Explanation, name_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.prepare import listed
@@ -27,6 +27,7 @@ def compare(
     models: Sequence[str | nn.Module] = (DEFAULT_MODEL,),
     methods: Sequence[str] = ("gradcam",),
     targets: Sequence[Any] = (None,),
+    options: Options | None = None,
     **settings: Unpack[Settings],
 ) -> Sheet:
     """Pictures × targets × methods as rows and models as columns; with one model, methods as columns.
@@ -36,18 +37,22 @@ def compare(
     if not models:
         raise OptionError("compare needs at least one model")
     explainers = [Explainer(model, **settings) for model in models]
-    return compare_with(explainers, listed(pictures), methods, targets)
+    return compare_with(explainers, listed(pictures), methods, targets, options)
 
 
 def compare_with(
-    explainers: Sequence[Explainer], pictures: Sequence[Any], methods: Sequence[str], targets: Sequence[Any]
+    explainers: Sequence[Explainer],
+    pictures: Sequence[Any],
+    methods: Sequence[str],
+    targets: Sequence[Any],
+    options: Options | None = None,
 ) -> Sheet:
     """``compare`` with models that are ready already."""
     names = _distinct([explainer.title for explainer in explainers])
     rows: list[list[Explanation]] = []
     labels: list[list[str]] = []
     for picture in pictures:
-        by_model = [explainer.explain(picture, methods, targets) for explainer in explainers]
+        by_model = [explainer.explain(picture, methods, targets, options=options) for explainer in explainers]
         cells = {
             (j, m, t): explanations[m * len(targets) + t]
             for j, explanations in enumerate(by_model)

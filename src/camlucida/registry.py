@@ -90,13 +90,22 @@ class Entry:
     def classless(self) -> bool:
         return "gradients" not in self.needs
 
+    def option(self, name: str) -> Option:
+        """The option called ``name``.
+
+        Raises:
+            OptionError: the method has none such.
+        """
+        if name not in self.options:
+            known = ", ".join(self.options) or "none"
+            raise OptionError(f"method {self.name} has no option {name!r}, its options are: {known}")
+        return self.options[name]
+
     def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Every option with its value; an unknown one is refused."""
         given = given or {}
         for name in given:
-            if name not in self.options:
-                known = ", ".join(self.options) or "none"
-                raise OptionError(f"method {self.name} has no option {name!r}, its options are: {known}")
+            self.option(name)
         return {name: given.get(name, option.default) for name, option in self.options.items()}
 
 
@@ -144,11 +153,12 @@ def _documented(doc: str, name: str) -> str:
 
 @cache
 def entries() -> Mapping[str, Entry]:
-    """All methods by name, in the order of their files."""
+    """All methods by name, in the order of their years, with the floors to compare with at the end."""
     package = import_module("camlucida.methods")
     for module in iter_modules(package.__path__):
         import_module(f"camlucida.methods.{module.name}")
-    return MappingProxyType(_ENTRIES)
+    ordered = sorted(_ENTRIES.values(), key=lambda known: (known.family == "control", known.paper.year))
+    return MappingProxyType({known.name: known for known in ordered})
 
 
 def entry(name: str) -> Entry:

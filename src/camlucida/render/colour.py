@@ -35,12 +35,22 @@ def colour(values: np.ndarray, colormap: str = DEFAULT_COLORMAP) -> np.ndarray:
     return table[np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)]
 
 
+def check_colormap(colormap: str) -> None:
+    """Refuse a name that matplotlib does not know.
+
+    Raises:
+        OptionError: close names are offered.
+    """
+    from matplotlib import colormaps
+
+    if colormap not in colormaps:
+        hint = "matplotlib's are taken, such as turbo or RdBu_r"
+        raise OptionError(one_of("colormap", colormap, list(colormaps), hint))
+
+
 def _table(colormap: str) -> np.ndarray:
     import numpy as np
     from matplotlib import colormaps
 
-    if colormap not in colormaps:
-        raise OptionError(
-            one_of("colormap", colormap, list(colormaps), "matplotlib's are taken, such as turbo or RdBu_r")
-        )
+    check_colormap(colormap)
     return (colormaps[colormap](np.arange(256) / 255)[:, :3] * 255).round().astype(np.uint8)

@@ -34,11 +34,16 @@ def overlay(
     import numpy as np
     from PIL import Image
 
-    if not 0 <= alpha <= 1:
-        raise OptionError(f"alpha is the weight of the colours from 0 to 1, got {alpha:g}")
+    check_alpha(alpha)
     seen = ~np.isnan(laid)
     scaled = np.divide(laid, limit or 1.0, where=seen, out=np.zeros_like(laid))
     coloured = Image.fromarray(colour(scaled, colormap))
     blended = Image.blend(picture, coloured, alpha)
     result = Image.composite(blended, picture, Image.fromarray(seen.astype(np.uint8) * 255))
     return stamp(result, mark) if mark else result
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse a weight that is none."""
+    if not 0 <= alpha <= 1:
+        raise OptionError(f"alpha is the weight of the colours from 0 to 1, got {alpha:g}")

@@ -1,0 +1,62 @@
+"""The command ``camlucida``: results on stdout, talk on stderr, exit code 2 for what the user can mend.
+
+Nothing heavy is imported here or at the top of the commands' files, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from camlucida import __version__
+from camlucida.cli.compare import compare
+from camlucida.cli.demo import demo
+from camlucida.cli.explain import explain
+from camlucida.cli.listing import layers, methods, models
+from camlucida.cli.talk import say_error
+from camlucida.errors import CamlucidaError
+
+app = App(
+    name="camlucida",
+    version=__version__,
+    help="See where an image classifier looked: class activation maps over your own pictures.",
+    help_epilogue="Begin with: camlucida explain photo.jpg   (or `camlucida COMMAND --help`)",
+)
+for _command in (explain, compare, demo, models, methods, layers):
+    app.command(_command)
+
+
+@app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    debug: Annotated[bool, Parameter(negative="", help="Show where an error came from.")] = False,
+) -> None:
+    if not debug:
+        sys.excepthook = _briefly
+    try:
+        app(tokens, exit_on_error=False, print_error=False)
+    except CamlucidaError as error:
+        if debug:
+            raise
+        say_error(str(error))
+        raise SystemExit(2) from None
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app.meta(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        say_error(f"{str(error).rstrip('.')}; `camlucida --help` lists what there is")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        say_error("stopped; pictures already written are whole")
+        raise SystemExit(130) from None
+
+
+def _briefly(kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    """What is not the user's to mend, in one line as well."""
+    say_error(f"unexpected {kind.__name__}: {error}; run it again with --debug and report what it prints")

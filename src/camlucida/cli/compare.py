@@ -1,0 +1,84 @@
+"""``camlucida compare``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from camlucida.cli.options import SEVERAL, ModelOptions, Question, Result, slug
+from camlucida.cli.run import each_picture, name_of_target
+from camlucida.cli.talk import say_note, waiting
+
+if TYPE_CHECKING:
+    from camlucida.sheet import Sheet
+
+
+def compare(
+    pictures: list[Path],
+    /,
+    *,
+    model: Annotated[tuple[str, ...], SEVERAL] = (),
+    tutorial: Annotated[bool, Parameter(negative="")] = False,
+    question: Question = Question(),
+    options: ModelOptions = ModelOptions(),
+    result: Result = Result(),
+) -> None:
+    """Lay models, methods and classes side by side, a contact sheet for each picture.
+
+    Prints the file name of each sheet, `<picture>-compare.png`.
+
+    Parameters
+    ----------
+    pictures
+        Picture files, or folders of them.
+    model
+        A timm name, or `name#layer`. Repeat it for several.
+    tutorial
+        The tutorial's four models at its layers: ResNet-50, ViT-B/16, Swin-B and ConvNeXt-B.
+    """
+    from camlucida.images import find
+    from camlucida.models.embedded import DEFAULT_MODEL
+
+    paths = list(find(pictures))
+    names = [*_tutorial_models(tutorial), *model] or [DEFAULT_MODEL]
+    draw_sheets(names, paths, question, options, result)
+
+
+def draw_sheets(
+    models: list[str], paths: list[Path], question: Question, options: ModelOptions, result: Result
+) -> None:
+    """A sheet for each picture."""
+    from camlucida.comparison import compare_with
+
+    settings = question.options()
+    result.check(len(paths))
+    explainers = []
+    for name in models:
+        with waiting(f"loading {name}", result.quiet):
+            explainers.append(options.explainer(name))
+
+    def one(path: Path, stem: str) -> None:
+        sheet = compare_with(explainers, [path], question.method, question.targets, settings)
+        _write(sheet, f"{stem}-compare", result)
+
+    each_picture(paths, one, "comparing", result.quiet)
+
+
+def _tutorial_models(tutorial: bool) -> tuple[str, ...]:
+    from camlucida.comparison import TUTORIAL_MODELS
+
+    return TUTORIAL_MODELS if tutorial else ()
+
+
+def _write(sheet: Sheet, stem: str, result: Result) -> None:
+    path = sheet.save(result.path(stem), result.alpha, result.colormap, result.scale)
+    sys.stdout.write(f"{path}\n")
+    for explanation in sheet.explanations:
+        where = f"{explanation.model}#{explanation.layer} {explanation.method} {name_of_target(explanation)}"
+        if result.save_raw:
+            explanation.save(path.with_name(f"{path.stem}-{slug(where)}.npz"))
+        for finding in explanation.health:
+            say_note(f"{where}: {finding}", result.quiet)

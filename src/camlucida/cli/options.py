@@ -1,0 +1,145 @@
+"""Options that commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from camlucida.errors import OptionError
+
+if TYPE_CHECKING:
+    from camlucida.explainer import Explainer
+
+SEVERAL = Parameter(
+    negative="", consume_multiple=False, show_default=False
+)  # an option that can be given again and again
+_MODEL = Group("Model", sort_key=2)
+_DRAWING = Group("Drawing", sort_key=3)
+_OUTPUT = Parameter(group=Group("Output", sort_key=4), negative="")
+
+
+@Parameter(name="*", group=_MODEL)
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a model is made ready."""
+
+    weights: str = "pretrained"
+    """'pretrained', 'random' (seeded, and stamped on the picture), or a file: safetensors or a checkpoint."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the model runs; auto takes the best there is."""
+
+    dtype: Literal["float16", "bfloat16", "float32", "float64"] | None = None
+    """In which numbers the model runs, its own unless said."""
+
+    preprocess: Literal["model", "tutorial"] = "model"
+    """'model' is the checkpoint's own; 'tutorial' squashes to 224×224 with mean and deviation 0.5."""
+
+    def explainer(self, model: str) -> Explainer:
+        """The model, ready."""
+        from camlucida.explainer import Explainer
+
+        return Explainer(model, self.weights, self.device, self.dtype, self.preprocess)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a model."""
+
+    method: Annotated[tuple[str, ...], SEVERAL] = ("gradcam",)
+    """What `camlucida methods` lists; gradcam unless said. Repeat it for several."""
+
+    target: Annotated[tuple[str, ...], SEVERAL] = ()
+    """Class index, or name or a part of it; the top class unless said. Repeat it for several."""
+
+    option: Annotated[tuple[str, ...], SEVERAL] = ()
+    """An option of a method, such as `random.seed=3`. Repeat it for several."""
+
+    @property
+    def targets(self) -> Sequence[str | None]:
+        """The targets, None standing for the top class."""
+        return self.target or (None,)
+
+    def options(self) -> dict[str, dict[str, Any]]:
+        """The options by method and name.
+
+        Raises:
+            OptionError: a method is not known, or an option has another form or is not one of its method's.
+        """
+        from camlucida.registry import entry
+
+        entries = {name: entry(name) for name in self.method}
+        parsed: dict[str, dict[str, Any]] = {name: {} for name in entries}
+        for text in self.option:
+            name, equals, value = text.partition("=")
+            method, dot, option = name.partition(".")
+            if not (equals and dot):
+                raise OptionError(f"an option is method.option=value, such as random.seed=3, got {text!r}")
+            if method not in entries:
+                raise OptionError(
+                    f"option {text!r} is for a method that is not asked for: add --method {method}"
+                )
+            parsed[method][option] = entries[method].option(option).parse(value)
+        return parsed
+
+
+@Parameter(name="*", group=_DRAWING)
+@dataclass(frozen=True)
+class Result:
+    """How maps are drawn, and where they go."""
+
+    alpha: float = 0.5
+    """Weight of the colours over the picture, 0 to 1."""
+
+    colormap: str = "turbo"
+    """Any of matplotlib's; a diverging one (RdBu_r, coolwarm) also shows evidence against the class."""
+
+    scale: Literal["raw", "picture", "panel"] = "picture"
+    """Full colour is the value 1 (raw), the map's own largest (picture), or the largest of all drawn (panel)."""
+
+    out: Annotated[Path, _OUTPUT] = Path("results")
+    """A folder, or, for a single result, a file name that ends in .png, .jpg or .webp."""
+
+    format: Annotated[Literal["png", "jpg", "webp"], _OUTPUT] = "png"
+    """Of pictures written into a folder."""
+
+    save_raw: Annotated[bool, _OUTPUT] = False
+    """Also write the raw map and picture (.npz) and what made them (.json)."""
+
+    quiet: Annotated[bool, _OUTPUT] = False
+    """Say nothing but errors on stderr."""
+
+    def check(self, count: int) -> None:
+        """Refuse, before anything is computed, what cannot be drawn, or one file for ``count`` results."""
+        from camlucida.render.colour import check_colormap
+        from camlucida.render.overlay import check_alpha
+
+        check_alpha(self.alpha)
+        check_colormap(self.colormap)
+        if count > 1 and self._is_file():
+            raise OptionError(f"--out {self.out} is one file and there are {count} results, give a folder")
+
+    def path(self, stem: str) -> Path:
+        """Where the picture called ``stem`` goes."""
+        return self.out if self._is_file() else self.out / f"{stem}.{self.format}"
+
+    def _is_file(self) -> bool:
+        return self.out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names that stand there again get a number, so that no result replaces another."""
+    return [
+        f"{name}-{names[:i].count(name) + 1}" if name in names[:i] else name for i, name in enumerate(names)
+    ]
+
+
+def slug(text: str) -> str:
+    """A piece of a file name."""
+    kept = "".join(letter if letter.isalnum() or letter in "._+" else "-" for letter in text)
+    return kept.strip("-") or "x"
