@@ -6,16 +6,17 @@ Nothing heavy is imported here or at the top of the commands' files, so that ``-
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from camlucida import __version__
-from camlucida.cli.compare import compare
-from camlucida.cli.demo import demo
-from camlucida.cli.explain import explain
+from camlucida.cli.demonstration import demo
+from camlucida.cli.drawing import explain
 from camlucida.cli.listing import layers, methods, models
+from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
 from camlucida.errors import CamlucidaError
 
@@ -45,10 +46,14 @@ def _launch(
         raise SystemExit(2) from None
 
 
-def main() -> None:
-    """Run the command line."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line on ``arguments``, those of the process unless given.
+
+    Raises:
+        SystemExit: with 2 where the user has to mend something, 130 where the user stopped it.
+    """
     try:
-        app.meta(exit_on_error=False, print_error=False)
+        app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         say_error(f"{str(error).rstrip('.')}; `camlucida --help` lists what there is")
         raise SystemExit(2) from None

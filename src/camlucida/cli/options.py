@@ -100,7 +100,7 @@ class Result:
     """Any of matplotlib's; a diverging one (RdBu_r, coolwarm) also shows evidence against the class."""
 
     scale: Literal["raw", "picture", "panel"] = "picture"
-    """Full colour is the value 1 (raw), the map's own largest (picture), or the largest of all drawn (panel)."""
+    """Full colour is the value 1 (raw), the map's largest (picture), or the largest of all drawn (panel)."""
 
     out: Annotated[Path, _OUTPUT] = Path("results")
     """A folder, or, for a single result, a file name that ends in .png, .jpg or .webp."""

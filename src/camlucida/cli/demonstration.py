@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camlucida.cli.compare import draw_sheets
 from camlucida.cli.options import ModelOptions, Question, Result
+from camlucida.cli.sheets import draw_sheets
 from camlucida.errors import OptionError
 
 if TYPE_CHECKING:

@@ -1,0 +1,412 @@
+"""The released peers beside this library, on the same networks: equal where formulas agree, named where not.
+
+Peers' maps are taken before their ReLU and min-max, since what is compared is the method. The peers add
+epsilons to denominators; a score a thousand times the logit makes them negligible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+import pytorch_grad_cam as peer
+import torch
+from pytorch_grad_cam.utils.image import scale_cam_image
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+from torch import Tensor, nn
+from torchcam import methods as torchcam
+
+import oracles
+import zoo
+from camlucida import Explainer, Explanation, PerPicture, registry
+from camlucida.errors import TargetError
+from camlucida.heatmap import limit, reduce
+
+TARGET, SCALE = 3, 1000
+
+PEERS = {
+    "gradcam": peer.GradCAM,
+    "gradcam++": peer.GradCAMPlusPlus,
+    "xgradcam": peer.XGradCAM,
+    "layercam": peer.LayerCAM,
+    "hirescam": peer.HiResCAM,
+    "gradcam_elementwise": peer.GradCAMElementWise,
+    "eigencam": peer.EigenCAM,
+    "eigengradcam": peer.EigenGradCAM,
+}
+EVERYWHERE = ["gradcam", "hirescam", "layercam", "gradcam_elementwise"]
+RELU_ONLY = ["xgradcam", "gradcam++"]
+UP_TO_SIGN = ["eigencam", "eigengradcam"]
+
+
+def tokens(height: int, width: int, prefix: int = 0) -> Callable[[Tensor], Tensor]:
+    """What a user of the peer has to write for (batch, tokens, channels)."""
+
+    def to_maps(tensor: Tensor) -> Tensor:
+        batch, _, channels = tensor.shape
+        return tensor[:, prefix:].transpose(1, 2).reshape(batch, channels, height, width)
+
+    return to_maps
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    return tensor.movedim(-1, 1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer of a network, the input's size, and how the peer is told to read what the layer returns."""
+
+    family: str
+    layer: str
+    size: tuple[int, int]
+    reshape: Callable[[Tensor], Tensor] | None = None
+    built_for: tuple[int, int] | None = None  # where the network itself has to know the input's size
+
+    def __str__(self) -> str:
+        return f"{self.family}-{self.layer}-{self.size[0]}x{self.size[1]}"
+
+
+WIDE = (64, 96)
+# The default layers, and earlier ones: with more positions, and with gradients that differ between them.
+PLACES = [
+    Place("resnet", "layer4", WIDE),
+    Place("resnet", "layer3", WIDE),
+    Place("resnet", "layer2", (64, 64)),
+    Place("vit", "blocks.2.norm1", (64, 64), tokens(4, 4, prefix=1)),
+    Place("vit", "blocks.1.norm1", WIDE, tokens(4, 6, prefix=1), WIDE),
+    Place("swin", "layers.3.blocks.1.norm2", WIDE, tokens(2, 3), WIDE),
+    Place("swin", "layers.2.blocks.1.norm2", (64, 64), tokens(4, 4)),
+    Place("swin", "layers.1.blocks.0.norm1", (64, 64), channels_last),
+    Place("convnext", "stages.3.blocks.0.norm", WIDE, channels_last),
+    Place("convnext", "stages.2.blocks.1.norm", WIDE, channels_last),
+    Place("convnext_channels_first", "stages.3.blocks.0.norm", WIDE),
+    Place("convnext_channels_first", "stages.2.blocks.1.norm", WIDE),
+]
+RELU_PLACES = [place for place in PLACES if place.family == "resnet"]
+SIGNED_PLACES = [place for place in PLACES if place.family != "resnet"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the peer made (batch, height, width) of what (batch, channels, height, width)."""
+
+    raw: Tensor
+    shown: np.ndarray
+    activations: np.ndarray
+    gradients: np.ndarray | None
+
+
+@cache
+def network(place: Place) -> nn.Module:
+    arguments = {"img_size": place.built_for} if place.built_for else {}
+    return zoo.FAMILIES[place.family](**arguments)
+
+
+def inputs(place: Place) -> Tensor:
+    return zoo.noise(2, *place.size)
+
+
+def run_peer(
+    cam_class: type[peer.GradCAM],
+    module: nn.Module,
+    layer: str,
+    batch: Tensor,
+    targets: list[Callable[[Tensor], Tensor]],
+    reshape: Callable[[Tensor], Tensor] | None = None,
+) -> Seen:
+    """The peer's map before and after what it does for showing."""
+    kept = {}
+
+    def get_cam_image(self: peer.GradCAM, *arguments: object) -> np.ndarray:
+        kept["raw"] = cam_class.get_cam_image(self, *arguments)
+        kept["activations"], kept["gradients"] = arguments[3:5]
+        return kept["raw"]
+
+    recording = type("Recording", (cam_class,), {"get_cam_image": get_cam_image})
+    with recording(module, [module.get_submodule(layer)], reshape_transform=reshape) as cam:
+        shown = cam(batch, targets)
+    module.zero_grad()  # the peer leaves the parameters' gradients behind
+    return Seen(torch.from_numpy(kept["raw"].copy()), shown, kept["activations"], kept["gradients"])
+
+
+def scaled_logit(output: Tensor) -> Tensor:
+    """For the peer (classes,), for this library (batch, classes)."""
+    return SCALE * output[..., TARGET]
+
+
+@cache
+def peer_at(place: Place, name: str) -> Seen:
+    batch = inputs(place)
+    return run_peer(PEERS[name], network(place), place.layer, batch, [scaled_logit] * len(batch), place.reshape)
+
+
+@cache
+def ours_at(place: Place) -> dict[str, Tensor]:
+    """The maps (batch, height, width) of all methods that have a peer."""
+    explanations = Explainer(network(place)).explain(inputs(place), list(PEERS), [scaled_logit], [place.layer])
+    found: dict[str, list[Tensor]] = {name: [] for name in PEERS}
+    for explanation in explanations:
+        found[explanation.method].append(explanation.heatmap)
+    return {name: torch.stack(maps) for name, maps in found.items()}
+
+
+def distance(found: Tensor, reference: Tensor) -> Tensor:
+    """For each picture the largest difference, as a share of the reference's largest magnitude."""
+    assert found.shape == reference.shape
+    assert not any(zoo.is_flat(one) for one in reference)
+    return (found - reference).abs().amax(dim=(1, 2)) / reference.abs().amax(dim=(1, 2))
+
+
+# -- where formulas agree ---------------------------------------------------------------------------------
+
+
+def test_every_method_has_its_peer_or_is_ours_alone() -> None:
+    assert set(PEERS) == set(registry.entries()) - {"random"}
+    assert {*EVERYWHERE, *RELU_ONLY, *UP_TO_SIGN} == set(PEERS)
+    assert {place.family for place in PLACES} == set(zoo.FAMILIES)
+
+
+@pytest.mark.parametrize("family", zoo.FAMILIES)
+def test_default_layers_are_among_the_places(family: str) -> None:
+    default = Explainer(zoo.FAMILIES[family]()).layer_name(None, zoo.noise()[0])
+    assert default in {place.layer for place in PLACES if place.family == family}
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_same_map_as_grad_cam(name: str, place: Place) -> None:
+    assert (distance(ours_at(place)[name], peer_at(place, name).raw) < 1e-5).all()
+
+
+@pytest.mark.parametrize("place", RELU_PLACES, ids=str)
+@pytest.mark.parametrize("name", RELU_ONLY)
+def test_same_map_as_grad_cam_behind_a_relu(name: str, place: Place) -> None:
+    seen = peer_at(place, name)
+    assert seen.activations.min() >= 0
+    assert (distance(ours_at(place)[name], seen.raw) < 1e-5).all()
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("name", UP_TO_SIGN)
+def test_same_map_as_grad_cam_up_to_sign(name: str, place: Place) -> None:
+    reference, found = peer_at(place, name).raw, ours_at(place)[name]
+    sign = torch.sign((reference * found).sum(dim=(1, 2), keepdim=True))
+    assert (distance(found, sign * reference) < 1e-5).all()
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_places_tell_methods_apart(place: Place) -> None:
+    """Else a method could be mistaken for another; behind pooling alone three of them are one."""
+    if place.layer == "layer4":
+        pytest.skip("its gradient is the same at each position")
+    maps = ours_at(place)
+    for name in EVERYWHERE:
+        others = [other for other in EVERYWHERE if other != name]
+        if place in RELU_PLACES:  # where gradient times activation is positive if the gradient is
+            others = [other for other in others if {name, other} != {"layercam", "gradcam_elementwise"}]
+        assert all((distance(maps[other], maps[name]) > 1e-3).all() for other in others)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("name", PEERS)
+def test_the_pipeline_gives_the_oracles_map(name: str, place: Place) -> None:
+    """Of the activations and gradients that the peer saw: also where the peer's own map is wrong."""
+    seen = peer_at(place, "hirescam")
+    pairs = zip(np.float64(seen.activations), np.float64(seen.gradients), strict=True)
+    expected = torch.from_numpy(np.stack([oracles.ORACLES[name](*pair) for pair in pairs]))
+    # xgradcam divides by sums near zero on signed activations: float32 has fewer digits left there
+    bound = 1e-3 if name == "xgradcam" and place in SIGNED_PLACES else 1e-5
+    assert (distance(ours_at(place)[name].double(), expected) < bound).all()
+
+
+# -- where grad-cam is wrong ------------------------------------------------------------------------------
+
+
+def peer_weights(cam_class: type[peer.GradCAM], activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """The peer's channel weights (batch, channels): this function uses nothing of the instance."""
+    weights: np.ndarray = cam_class.get_cam_weights(None, None, None, None, activations, gradients)
+    return weights
+
+
+def our_map(name: str, activations: np.ndarray, gradients: np.ndarray) -> Tensor:
+    return reduce(registry.entry(name).function(torch.from_numpy(activations), torch.from_numpy(gradients)))
+
+
+def one_channel(*values: float) -> np.ndarray:
+    """(1, 1, 1, width)."""
+    return np.array(values).reshape(1, 1, 1, -1)
+
+
+def test_gradcam_plus_plus_of_the_peer_explodes_where_its_denominator_crosses_zero() -> None:
+    """For g = 1 the denominator is 2 + S, and behind a LayerNorm S may be anything."""
+    activations, gradients = one_channel(1, -3.001), one_channel(1, 0)
+    assert peer_weights(peer.GradCAMPlusPlus, activations, gradients)[0, 0] < -900
+    weights = oracles.gradcam_plus_plus_weights(activations[0], gradients[0])
+    assert weights == [pytest.approx(1 / 3)]
+    found = our_map("gradcam++", activations, gradients)
+    torch.testing.assert_close(found[0], torch.from_numpy(activations[0, 0] / 3))
+
+
+@pytest.mark.parametrize("place", SIGNED_PLACES, ids=str)
+def test_gradcam_plus_plus_of_the_peer_has_negative_weights_on_real_layers(place: Place) -> None:
+    """They are sums of positive gradients, each at most halved: none is negative or above half the sum."""
+    seen = peer_at(place, "gradcam++")
+    half = np.maximum(seen.gradients, 0).sum(axis=(2, 3)) / 2
+    wrong = peer_weights(peer.GradCAMPlusPlus, seen.activations, seen.gradients)
+    assert ((wrong < 0) | (wrong > half)).any()
+    pairs = zip(seen.activations, seen.gradients, strict=True)
+    weights = np.array([oracles.gradcam_plus_plus_weights(*pair) for pair in pairs])
+    assert ((weights >= 0) & (weights <= half * (1 + 1e-6))).all()
+
+
+def test_gradcam_plus_plus_of_the_peer_is_drowned_by_its_epsilon() -> None:
+    """With gradients of 1e-5, ordinary for a mean over positions, its weights are 1e4 times too small."""
+    activations, gradients = one_channel(1, 2), one_channel(1e-5, 2e-5)
+    (expected,) = oracles.gradcam_plus_plus_weights(activations[0], gradients[0])
+    assert peer_weights(peer.GradCAMPlusPlus, activations, gradients)[0, 0] < 1e-3 * expected
+    expected_map = torch.from_numpy(expected * activations[0])
+    torch.testing.assert_close(our_map("gradcam++", activations, gradients), expected_map)
+
+
+def test_xgradcam_of_the_peer_explodes_where_its_denominator_crosses_zero() -> None:
+    """A channel that adds up to nothing gets 1e7 times its weight, or infinity if it cancels epsilon."""
+    gradients = one_channel(1, 0)
+    balanced, cancelling = one_channel(1, -1), one_channel(1e-7, -2e-7)
+    assert peer_weights(peer.XGradCAM, balanced, gradients)[0, 0] == pytest.approx(1e7)
+    assert oracles.xgradcam_weights(balanced[0], gradients[0]) == [0]
+    assert torch.equal(our_map("xgradcam", balanced, gradients), torch.zeros(1, 1, 2, dtype=torch.float64))
+
+    with np.errstate(divide="ignore"):
+        assert abs(peer_weights(peer.XGradCAM, cancelling, gradients)[0, 0]) > 1e6
+    (weight,) = oracles.xgradcam_weights(cancelling[0], gradients[0])
+    assert weight == pytest.approx(-1)
+    found = our_map("xgradcam", cancelling, gradients)
+    torch.testing.assert_close(found, torch.from_numpy(-cancelling[0]))
+    # what the method promises: contributions add up to gradient times activation
+    assert float(found.sum()) == pytest.approx(float((cancelling * gradients).sum()))
+
+
+@pytest.mark.parametrize("name", UP_TO_SIGN)
+def test_components_of_the_peer_flip_when_channels_change_places(name: str) -> None:
+    place = Place("resnet", "layer3", WIDE)
+    seen = peer_at(place, "hirescam")
+    values = seen.activations if name == "eigencam" else seen.activations * seen.gradients
+    flips, agreements = 0, []
+    reference, ours = get_2d_projection(values), ours_at(place)[name]
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(values.shape[1])
+        moved = get_2d_projection(values[:, order])
+        flips += int(((moved * reference).sum(axis=(1, 2)) < 0).sum())
+        fields = {"activations": seen.activations, "gradients": seen.gradients}
+        entry = registry.entry(name)
+        permuted = entry.function(*(torch.from_numpy(fields[need][:, order]) for need in entry.needs))
+        agreements.append(float(distance(permuted, ours).max()))
+    assert flips > 0
+    assert max(agreements) < 1e-5
+
+
+def test_small_maps_are_flattened_by_the_peers_epsilon() -> None:
+    small = torch.tensor([[0.0, 0.5e-9], [1e-9, 0.0]])
+    assert scale_cam_image(small[None].numpy()).max() < 0.01
+    assert (small / limit([small], "picture")[0]).max() == 1
+
+
+def test_small_scores_are_drawn_as_large_ones() -> None:
+    """A score in other units is the same explanation; the peer's picture of it is blank."""
+    module, batch = network(PLACES[1]), inputs(PLACES[1])[:1]
+
+    def tiny(output: Tensor) -> Tensor:
+        return 1e-12 * output[..., TARGET]
+
+    shown = [run_peer(peer.GradCAM, module, "layer3", batch, [target]).shown for target in (scaled_logit, tiny)]
+    assert shown[0].max() > 0.99
+    assert shown[1].max() < 0.01
+    large, small = Explainer(module).explain(batch, ["gradcam"], [scaled_logit, tiny], ["layer3"])
+    pictures = [np.asarray(one.overlay(), dtype=int) for one in (large, small)]
+    assert np.ptp(pictures[0]) > 100
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1  # of 255, by rounding
+
+
+class Against(nn.Module):
+    """A ReLU network in which all evidence is evidence against class 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.head(self.features(pictures).mean(dim=(2, 3)))
+
+
+def against() -> nn.Module:
+    module = zoo.redraw(Against())
+    with torch.no_grad():
+        module.head.weight[0] = -module.head.weight[0].abs()
+    return module
+
+
+def test_evidence_against_is_silently_blank_in_the_peer_and_kept_here() -> None:
+    module, batch = against(), zoo.noise(1, 8, 12)
+    seen = run_peer(peer.GradCAM, module, "features", batch, [lambda output: output[0]])
+    assert not seen.shown.any()
+    (explanation,) = Explainer(module).explain(batch, ["gradcam"], [0], ["features"])
+    assert float(explanation.heatmap.max()) <= 0
+    assert float(distance(explanation.heatmap[None], seen.raw)) < 1e-5
+    assert [finding.code for finding in explanation.health] == ["negative-only"]
+
+
+def test_a_short_list_of_targets_is_silently_zero_in_the_peer_and_refused_here() -> None:
+    place = PLACES[1]
+    seen = run_peer(peer.GradCAM, network(place), place.layer, inputs(place), [scaled_logit])
+    assert seen.shown[0].max() > 0.99
+    assert not seen.shown[1].any()
+    with pytest.raises(TargetError, match="got 1 for 2 pictures"):
+        Explainer(network(place)).explain(inputs(place), ["gradcam"], [PerPicture([TARGET])], [place.layer])
+
+
+# -- torchcam ---------------------------------------------------------------------------------------------
+
+
+def run_torchcam(cam_class: type[torchcam.GradCAM], place: Place) -> Tensor:
+    """The map (batch, height, width) behind the peer's ReLU, not normalised."""
+    module = network(place)
+    with cam_class(module, place.layer) as extractor:
+        scores = module(inputs(place))
+        (found,) = extractor(TARGET, scores, normalized=False)
+    return found
+
+
+def explanations_at(place: Place, method: str) -> list[Explanation]:
+    return Explainer(network(place)).explain(inputs(place), [method], [TARGET], [place.layer])
+
+
+@pytest.mark.parametrize("place", RELU_PLACES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "cam_class"), [("gradcam", torchcam.GradCAM), ("layercam", torchcam.LayerCAM)]
+)
+def test_same_map_as_torchcam(name: str, cam_class: type[torchcam.GradCAM], place: Place) -> None:
+    found = torch.stack([explanation.heatmap for explanation in explanations_at(place, name)])
+    assert (distance(found.clamp(min=0), run_torchcam(cam_class, place)) < 1e-5).all()
+
+
+def test_gradcam_plus_plus_of_torchcam_has_no_denominator() -> None:
+    """It divides a copy: its weights are sums of g squared times relu(g)."""
+    place = PLACES[1]
+    seen = peer_at(place, "hirescam")
+    activations, gradients = torch.from_numpy(seen.activations), torch.from_numpy(seen.gradients) / SCALE
+    weights = (gradients**2 * gradients.relu()).sum(dim=(2, 3), keepdim=True)
+    undivided = (weights * activations).sum(dim=1).relu()
+    theirs = run_torchcam(torchcam.GradCAMpp, place)
+    assert (distance(theirs, undivided) < 1e-5).all()
+
+    pairs = zip(activations.double().numpy(), gradients.double().numpy(), strict=True)
+    expected = torch.from_numpy(np.stack([oracles.gradcam_plus_plus(*pair) for pair in pairs]))
+    ours = torch.stack([explanation.heatmap for explanation in explanations_at(place, "gradcam++")])
+    assert (distance(ours.double(), expected) < 1e-5).all()
+    shapes = [one / one.amax(dim=(1, 2), keepdim=True) for one in (theirs.double(), expected)]
+    assert (distance(*shapes) > 0.01).all()
