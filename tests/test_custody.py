@@ -1,17 +1,19 @@
 """The user's module comes back exactly as it was, whatever happened to it meanwhile."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache, partial
 
 import pytest
-import snapshot
 import torch
-import zoo
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+import snapshot
+import zoo
 from camlucida import registry
 from camlucida.errors import CamlucidaError, ModelError
 from camlucida.explainer import Explainer
@@ -34,7 +36,7 @@ class Stop(Exception):  # noqa: N818 - the user's own, no error of ours
 
 
 def lived(module: nn.Module) -> nn.Module:
-    """A module in the middle of its user's work: mixed modes, frozen parts, gradients, hooks, a patched forward."""
+    """A module in use: mixed modes, frozen parts, gradients, hooks, a forward of its own on one part."""
     generator = torch.Generator().manual_seed(5)
     for i, part in enumerate(module.modules()):
         part.training = i % 3 == 0
@@ -46,7 +48,6 @@ def lived(module: nn.Module) -> nn.Module:
     parts[2].register_forward_hook(lambda part, args, output: None)
     parts[2].register_forward_pre_hook(lambda part, args: None)
     parts[3].register_forward_hook(lambda part, args, kwargs, output: None, with_kwargs=True, always_call=True)
-    # On a part without positions of its own, since a hook on gradients makes torch turn its outputs into views.
     parts[-1].register_full_backward_hook(lambda part, incoming, outgoing: None)
     parts[4].forward = partial(type(parts[4]).forward, parts[4])
     module.notes = {"seen": [1, 2], "bias": torch.ones(2)}
@@ -175,7 +176,7 @@ FAILURES = [
 @pytest.mark.parametrize("fail", FAILURES, ids=lambda fail: fail.__name__.strip("_"))
 @pytest.mark.parametrize("family", MODELS)
 def test_an_exception_inside_gives_the_model_back_as_it_was(family: str, fail: Callable) -> None:
-    module = lived(MODELS[family]())
+    module = deepcopy(model(family))
     arguments = fail(module, HEADS[family])
     with unchanged(module), pytest.raises((Stop, CamlucidaError)):
         explain(module, ["gradcam"], **arguments)
@@ -183,7 +184,7 @@ def test_an_exception_inside_gives_the_model_back_as_it_was(family: str, fail: C
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_exception_inside_any_method_gives_the_model_back_as_it_was(method: str) -> None:
-    module = lived(zoo.resnet())
+    module = deepcopy(model("resnet"))
     module.fc.forward = stop
     with unchanged(module), pytest.raises(Stop):
         explain(module, [method], layers=["layer4"])
@@ -222,6 +223,7 @@ class Writer(nn.Module):
         self.log = [1]
         self.state = torch.zeros(2)
         self.nested = {"deep": [torch.zeros(2), {"deeper": torch.zeros(2)}], "set": {1}}
+        self.recent = deque([1], maxlen=2)
         self.mode = "plain"
         self.write = write
 
@@ -241,6 +243,7 @@ def _reorder(module: nn.Module) -> None:
 WRITES: dict[str, Callable[[nn.Module], object]] = {
     "appends to a list": lambda m: m.log.append(2),
     "replaces in a list": lambda m: m.log.__setitem__(0, 2),
+    "appends to a deque": lambda m: m.recent.append(2),
     "adds to a set": lambda m: m.nested["set"].add(2),
     "adds to a dict": lambda m: m.nested.update(new=1),
     "empties a dict": lambda m: m.nested.clear(),

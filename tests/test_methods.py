@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types as python_types
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
 import beartype
@@ -27,6 +27,15 @@ GRADIENT_METHODS = [name for name in METHODS if "gradients" in registry.entry(na
 EIGEN_METHODS = ["eigencam", "eigengradcam"]
 quick = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**31 - 1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """These tensors are so small that threads cost more than they bring, on a busy machine a hundred times."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def drawn(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -1,12 +1,12 @@
 """The released peers beside this library, on the same networks: equal where formulas agree, named where not.
 
 Peers' maps are taken before their ReLU and min-max, since what is compared is the method. The peers add
-epsilons to denominators; a score a thousand times the logit makes them negligible.
+epsilons to denominators; a score of many times the logit makes them negligible, without wider tolerances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -25,7 +25,7 @@ from camlucida import Explainer, Explanation, PerPicture, registry
 from camlucida.errors import TargetError
 from camlucida.heatmap import limit, reduce
 
-TARGET, SCALE = 3, 1000
+TARGET, SCALE = 3, 1e5
 
 PEERS = {
     "gradcam": peer.GradCAM,
@@ -90,6 +90,15 @@ RELU_PLACES = [place for place in PLACES if place.family == "resnet"]
 SIGNED_PLACES = [place for place in PLACES if place.family != "resnet"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """These networks are so small that threads cost more than they bring, on a busy machine a hundred times."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @dataclass(frozen=True)
 class Seen:
     """What the peer made (batch, height, width) of what (batch, channels, height, width)."""
@@ -133,21 +142,23 @@ def run_peer(
     return Seen(torch.from_numpy(kept["raw"].copy()), shown, kept["activations"], kept["gradients"])
 
 
-def scaled_logit(output: Tensor) -> Tensor:
-    """For the peer (classes,), for this library (batch, classes)."""
-    return SCALE * output[..., TARGET]
+def logit(scale: float) -> Callable[[Tensor], Tensor]:
+    """A score: the peer hands it (classes,), this library (batch, classes)."""
+    return lambda output: scale * output[..., TARGET]
 
 
 @cache
 def peer_at(place: Place, name: str) -> Seen:
     batch = inputs(place)
-    return run_peer(PEERS[name], network(place), place.layer, batch, [scaled_logit] * len(batch), place.reshape)
+    targets = [logit(SCALE)] * len(batch)
+    return run_peer(PEERS[name], network(place), place.layer, batch, targets, place.reshape)
 
 
 @cache
-def ours_at(place: Place) -> dict[str, Tensor]:
+def ours_at(place: Place, scale: float = SCALE) -> dict[str, Tensor]:
     """The maps (batch, height, width) of all methods that have a peer."""
-    explanations = Explainer(network(place)).explain(inputs(place), list(PEERS), [scaled_logit], [place.layer])
+    explainer = Explainer(network(place))
+    explanations = explainer.explain(inputs(place), list(PEERS), [logit(scale)], [place.layer])
     found: dict[str, list[Tensor]] = {name: [] for name in PEERS}
     for explanation in explanations:
         found[explanation.method].append(explanation.heatmap)
@@ -198,15 +209,13 @@ def test_same_map_as_grad_cam_up_to_sign(name: str, place: Place) -> None:
     assert (distance(found, sign * reference) < 1e-5).all()
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", [place for place in PLACES if place.layer != "layer4"], ids=str)
 def test_places_tell_methods_apart(place: Place) -> None:
-    """Else a method could be mistaken for another; behind pooling alone three of them are one."""
-    if place.layer == "layer4":
-        pytest.skip("its gradient is the same at each position")
+    """Else a method could be taken for another, as behind layer4, whose gradient is the same everywhere."""
     maps = ours_at(place)
     for name in EVERYWHERE:
         others = [other for other in EVERYWHERE if other != name]
-        if place in RELU_PLACES:  # where gradient times activation is positive if the gradient is
+        if place in RELU_PLACES:  # where a product is positive if its gradient is
             others = [other for other in others if {name, other} != {"layercam", "gradcam_elementwise"}]
         assert all((distance(maps[other], maps[name]) > 1e-3).all() for other in others)
 
@@ -214,13 +223,16 @@ def test_places_tell_methods_apart(place: Place) -> None:
 @pytest.mark.parametrize("place", PLACES, ids=str)
 @pytest.mark.parametrize("name", PEERS)
 def test_the_pipeline_gives_the_oracles_map(name: str, place: Place) -> None:
-    """Of the activations and gradients that the peer saw: also where the peer's own map is wrong."""
+    """Of the activations and gradients that the peer saw: also where the peer's own map is wrong.
+
+    For the plain logit, where Grad-CAM++ is far from the limit in which gradients no longer matter.
+    """
     seen = peer_at(place, "hirescam")
-    pairs = zip(np.float64(seen.activations), np.float64(seen.gradients), strict=True)
+    pairs = zip(np.float64(seen.activations), np.float64(seen.gradients) / SCALE, strict=True)
     expected = torch.from_numpy(np.stack([oracles.ORACLES[name](*pair) for pair in pairs]))
     # xgradcam divides by sums near zero on signed activations: float32 has fewer digits left there
     bound = 1e-3 if name == "xgradcam" and place in SIGNED_PLACES else 1e-5
-    assert (distance(ours_at(place)[name].double(), expected) < bound).all()
+    assert (distance(ours_at(place, 1)[name].double(), expected) < bound).all()
 
 
 # -- where grad-cam is wrong ------------------------------------------------------------------------------
@@ -273,15 +285,15 @@ def test_gradcam_plus_plus_of_the_peer_is_drowned_by_its_epsilon() -> None:
 
 
 def test_xgradcam_of_the_peer_explodes_where_its_denominator_crosses_zero() -> None:
-    """A channel that adds up to nothing gets 1e7 times its weight, or infinity if it cancels epsilon."""
+    """A channel that adds up to nothing gets 1e7 times its weight, or NaN if it cancels epsilon."""
     gradients = one_channel(1, 0)
     balanced, cancelling = one_channel(1, -1), one_channel(1e-7, -2e-7)
     assert peer_weights(peer.XGradCAM, balanced, gradients)[0, 0] == pytest.approx(1e7)
     assert oracles.xgradcam_weights(balanced[0], gradients[0]) == [0]
     assert torch.equal(our_map("xgradcam", balanced, gradients), torch.zeros(1, 1, 2, dtype=torch.float64))
 
-    with np.errstate(divide="ignore"):
-        assert abs(peer_weights(peer.XGradCAM, cancelling, gradients)[0, 0]) > 1e6
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert not abs(peer_weights(peer.XGradCAM, cancelling, gradients)[0, 0]) < 1e6  # infinite or NaN
     (weight,) = oracles.xgradcam_weights(cancelling[0], gradients[0])
     assert weight == pytest.approx(-1)
     found = our_map("xgradcam", cancelling, gradients)
@@ -292,21 +304,19 @@ def test_xgradcam_of_the_peer_explodes_where_its_denominator_crosses_zero() -> N
 
 @pytest.mark.parametrize("name", UP_TO_SIGN)
 def test_components_of_the_peer_flip_when_channels_change_places(name: str) -> None:
-    place = Place("resnet", "layer3", WIDE)
-    seen = peer_at(place, "hirescam")
-    values = seen.activations if name == "eigencam" else seen.activations * seen.gradients
-    flips, agreements = 0, []
-    reference, ours = get_2d_projection(values), ours_at(place)[name]
+    """The same network with its channels numbered otherwise has the opposite map."""
+    place = next(place for place in PLACES if place.layer == "layers.1.blocks.0.norm1")
+    seen, ours, entry = peer_at(place, "hirescam"), ours_at(place)[name], registry.entry(name)
+    fields = {"activations": seen.activations, "gradients": seen.gradients}
+    reference = get_2d_projection(np.prod([fields[need] for need in entry.needs], axis=0))
+    flips = 0
     for seed in range(20):
-        order = np.random.default_rng(seed).permutation(values.shape[1])
-        moved = get_2d_projection(values[:, order])
-        flips += int(((moved * reference).sum(axis=(1, 2)) < 0).sum())
-        fields = {"activations": seen.activations, "gradients": seen.gradients}
-        entry = registry.entry(name)
-        permuted = entry.function(*(torch.from_numpy(fields[need][:, order]) for need in entry.needs))
-        agreements.append(float(distance(permuted, ours).max()))
+        order = np.random.default_rng(seed).permutation(seen.activations.shape[1])
+        permuted = [fields[need][:, order] for need in entry.needs]
+        theirs = get_2d_projection(np.prod(permuted, axis=0))
+        flips += int(((theirs * reference).sum(axis=(1, 2)) < 0).sum())
+        assert (distance(entry.function(*map(torch.from_numpy, permuted)), ours) < 1e-5).all()
     assert flips > 0
-    assert max(agreements) < 1e-5
 
 
 def test_small_maps_are_flattened_by_the_peers_epsilon() -> None:
@@ -316,19 +326,19 @@ def test_small_maps_are_flattened_by_the_peers_epsilon() -> None:
 
 
 def test_small_scores_are_drawn_as_large_ones() -> None:
-    """A score in other units is the same explanation; the peer's picture of it is blank."""
-    module, batch = network(PLACES[1]), inputs(PLACES[1])[:1]
+    """A score in other units is the same explanation; the peer's picture of it is blank.
 
-    def tiny(output: Tensor) -> Tensor:
-        return 1e-12 * output[..., TARGET]
-
-    shown = [run_peer(peer.GradCAM, module, "layer3", batch, [target]).shown for target in (scaled_logit, tiny)]
+    Gradients as small as these are what a softmax near 1 leaves.
+    """
+    place = PLACES[1]
+    module, batch, scores = network(place), inputs(place)[:1], [logit(1), logit(1e-18)]
+    shown = [run_peer(peer.GradCAM, module, place.layer, batch, [score]).shown for score in scores]
     assert shown[0].max() > 0.99
     assert shown[1].max() < 0.01
-    large, small = Explainer(module).explain(batch, ["gradcam"], [scaled_logit, tiny], ["layer3"])
+    large, small = Explainer(module).explain(batch, ["gradcam"], scores, [place.layer])
     pictures = [np.asarray(one.overlay(), dtype=int) for one in (large, small)]
     assert np.ptp(pictures[0]) > 100
-    assert np.abs(pictures[0] - pictures[1]).max() <= 1  # of 255, by rounding
+    assert np.abs(pictures[0] - pictures[1]).max() <= 3  # of 255: a step of the colour table, by rounding
 
 
 class Against(nn.Module):
@@ -362,7 +372,7 @@ def test_evidence_against_is_silently_blank_in_the_peer_and_kept_here() -> None:
 
 def test_a_short_list_of_targets_is_silently_zero_in_the_peer_and_refused_here() -> None:
     place = PLACES[1]
-    seen = run_peer(peer.GradCAM, network(place), place.layer, inputs(place), [scaled_logit])
+    seen = run_peer(peer.GradCAM, network(place), place.layer, inputs(place), [logit(1)])
     assert seen.shown[0].max() > 0.99
     assert not seen.shown[1].any()
     with pytest.raises(TargetError, match="got 1 for 2 pictures"):
@@ -398,7 +408,7 @@ def test_gradcam_plus_plus_of_torchcam_has_no_denominator() -> None:
     """It divides a copy: its weights are sums of g squared times relu(g)."""
     place = PLACES[1]
     seen = peer_at(place, "hirescam")
-    activations, gradients = torch.from_numpy(seen.activations), torch.from_numpy(seen.gradients) / SCALE
+    activations, gradients = (torch.from_numpy(one) for one in (seen.activations, seen.gradients / SCALE))
     weights = (gradients**2 * gradients.relu()).sum(dim=(2, 3), keepdim=True)
     undivided = (weights * activations).sum(dim=1).relu()
     theirs = run_torchcam(torchcam.GradCAMpp, place)

@@ -224,7 +224,7 @@ def test_as_much_as_fits_is_kept():
 
 @pytest.mark.parametrize(("text", "expected"), [("", ""), ("a", "a"), (LONG, "…")], ids=["none", "short", "long"])
 def test_text_at_the_edges(text, expected):
-    assert fit(text, 17, 10) == expected
+    assert fit(text, 17, 16) == expected
 
 
 @pytest.mark.parametrize("size", [(320, 240), (240, 320), (2000, 1500), (64, 64)], ids=str)
@@ -236,7 +236,7 @@ def test_a_stamp_changes_its_corner_only(size):
     assert rows.max() == size[1] - 1
     assert columns.min() == 0
     assert rows.min() >= size[1] * (0.75 if min(size) < 100 else 0.9)
-    assert changed.mean() < 0.2
+    assert changed.mean() < (0.3 if min(size) < 100 else 0.1)
     pixels = np.asarray(stamped)[changed]
     assert pixels.min() < 40
     assert pixels.max() > 240  # light letters in a dark band
