@@ -60,16 +60,22 @@ class Job:
     index: int
 
 
-def job_for(model: str) -> Job:
-    """The model with seeded random weights, and a class whose Grad-CAM is not blank after the ReLU."""
+def job_for(model: str, index: int | None = None) -> Job:
+    """The model with seeded random weights; by default a class whose map is not blank after the ReLU."""
     explainer = Explainer(model, weights="random")
-    module, image = explainer.module, pictures(1)
-    layer = explainer.layer_name(None, image[0])
+    layer = explainer.layer_name(None, pictures(1)[0])
+    if index is None:
+        index = _visible_class(explainer)
+    target_layer = explainer.module.get_submodule(layer)
+    return Job(explainer, explainer.module, layer, target_layer, MODELS[model], index)
+
+
+def _visible_class(explainer: Explainer) -> int:
+    image = pictures(1)
     with torch.no_grad():
-        classes = module(image)[0].argsort(descending=True)[:20].tolist()
+        classes = explainer.module(image)[0].argsort(descending=True)[:20].tolist()
     maps = [one.heatmap.clamp(min=0) for one in explainer.explain(image, targets=classes)]
-    index = next(index for index, heatmap in zip(classes, maps, strict=True) if heatmap.std() > 0)
-    return Job(explainer, module, layer, module.get_submodule(layer), MODELS[model], index)
+    return next(index for index, heatmap in zip(classes, maps, strict=True) if heatmap.std() > 0)
 
 
 def pictures(count: int) -> Tensor:
@@ -186,7 +192,7 @@ def peak_megabytes(model: str, contender: str, batch_size: int) -> float:
 
     A call on one picture goes before, so that what libraries set up on first use does not count.
     """
-    job, batch = job_for(model), pictures(batch_size)
+    job, batch = job_for(model, index=0), pictures(batch_size)
     with CONTENDERS[contender](job) as run:
         run(batch[:1])
     gc.collect()

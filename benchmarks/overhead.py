@@ -152,7 +152,7 @@ def tables(report: Results) -> list[Table]:
     made = []
     if all("time" in found for found in models.values()):
         made.append(
-            _time_table(models, f"Grad-CAM of one picture: time ÷ plain forward, median (IQR)\n{where}")
+            _time_table(models, f"Grad-CAM of one picture: time ÷ plain forward, median, quartiles\n{where}")
         )
     if all("memory" in found for found in models.values()):
         made.append(_memory_table(models, f"Peak memory above the loaded model, batch of {MEMORY_BATCH}"))
@@ -166,8 +166,9 @@ def _time_table(models: Results, title: str) -> Table:
         row = [f"{summary['forward']['ms']:.0f} ms"]
         for name in (ONE, *PEERS, EIGHT):
             one = summary[name]
-            text = f"{one['ratio']:.2f}{{}}\n{one['ratio_q25']:.2f}–{one['ratio_q75']:.2f}\n{one['ms']:.0f} ms"
-            row.append(text + {ONE: _mark(met["time"]), EIGHT: _mark(met["eight"])}.get(name, ""))
+            mark = {ONE: _mark(met["time"]), EIGHT: _mark(met["eight"])}.get(name, "")
+            spread = f"{one['ratio_q25']:.2f}–{one['ratio_q75']:.2f}"
+            row.append(f"{one['ratio']:.2f}{mark}\n{spread}\n{one['ms']:.0f} ms")
         row.append(f"{found_time['beyond_torchcam']:+.2f}" + _mark(met["beyond torchcam"]))
         row.append(f"{min(found_time['correlation'].values()):.4f}")
         table.add_row(model, *row)

@@ -76,7 +76,13 @@ def explainer() -> Explainer:
 
 @pytest.mark.parametrize(
     ("name", "form", "off"),
-    [("a.png", "PNG", 0), ("a.PNG", "PNG", 0), ("a.jpg", "JPEG", 8), ("a.jpeg", "JPEG", 8), ("a.webp", "WEBP", 8)],
+    [
+        ("a.png", "PNG", 0),
+        ("a.PNG", "PNG", 0),
+        ("a.jpg", "JPEG", 8),
+        ("a.jpeg", "JPEG", 8),
+        ("a.webp", "WEBP", 8),
+    ],
 )
 def test_the_overlay_is_saved_in_the_format_of_its_name(tmp_path, name, form, off):
     explanation = made(shown=Image.new("RGB", (44, 30), (90, 140, 60)))
@@ -174,7 +180,9 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch, there, 
 
 def test_the_error_says_where_and_why(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "save", half_written)
-    with pytest.raises(OutputError, match=r"a\.png cannot be written \(No space left on device\), give another"):
+    with pytest.raises(
+        OutputError, match=r"a\.png cannot be written \(No space left on device\), give another"
+    ):
         made().save(tmp_path / "a.png")
 
 
@@ -443,7 +451,10 @@ def test_random_weights_are_stamped_in_a_corner():
 
 def test_a_sheet_on_panel_scale_shares_full_colour():
     strong, weak = made(), made(heatmap=made().heatmap / 10)
-    page = {scale: Sheet([[strong, weak]], ["a", "b"], [["c"]]).picture(scale=scale) for scale in ("picture", "panel")}
+    page = {
+        scale: Sheet([[strong, weak]], ["a", "b"], [["c"]]).picture(scale=scale)
+        for scale in ("picture", "panel")
+    }
     assert page["picture"].tobytes() != page["panel"].tobytes()
     same = Sheet([[strong, strong]], ["a", "b"], [["c"]])
     assert same.picture(scale="picture").tobytes() == same.picture(scale="panel").tobytes()
@@ -521,7 +532,9 @@ def test_a_tensor_for_an_undescribed_network_is_shown_stretched(channels):
 
 
 def test_a_constant_tensor_is_shown_without_nan():
-    explanation = Explainer(zoo.redraw(Plain(3))).explain(torch.full((3, 32, 32), 2.0), layers=["convolution"])[0]
+    explanation = Explainer(zoo.redraw(Plain(3))).explain(torch.full((3, 32, 32), 2.0), layers=["convolution"])[
+        0
+    ]
     assert pixels(explanation.picture).max() == 0
 
 

@@ -58,7 +58,7 @@ def test_crops_are_followed(steps, box):
 
 
 def laid_by_hand(heatmap: np.ndarray, frame: Frame) -> np.ndarray:
-    """Pixel by pixel: the map's cells fill the box, values lie at their centres, between them straight lines."""
+    """Pixel by pixel: the map's cells fill the box, with straight lines between the values at their centres."""
     left, top, right, bottom = frame.box
     rows, columns = heatmap.shape
     result = np.full(frame.picture, np.nan)
@@ -213,7 +213,10 @@ def test_padding_lies_outside_the_picture(transform, size):
     tensor, frame = preprocess_of(transform)(ramp(*size))
     x, y = claimed(frame)
     left, top, right, bottom = frame.box
-    doubt_x, doubt_y = (right - left) / frame.view[1], (bottom - top) / frame.view[0]  # half a position and more
+    doubt_x, doubt_y = (
+        (right - left) / frame.view[1],
+        (bottom - top) / frame.view[0],
+    )  # half a position and more
     outside = np.maximum(np.maximum(-x, x + 1 - size[1]) / doubt_x, np.maximum(-y, y + 1 - size[0]) / doubt_y)
     assert (tensor[2].numpy()[outside > 1] < 0.5).all()
     assert (tensor[2].numpy()[outside < -1] > 0.5).all()
@@ -239,7 +242,9 @@ MOVING = {
 @pytest.mark.parametrize("step", MOVING.values(), ids=MOVING.keys())
 def test_steps_whose_geometry_is_not_known_are_refused(step):
     preprocess = preprocess_of(transforms.Compose([step, transforms.ToTensor()]))
-    with pytest.raises(OptionError, match=f"{type(step).__name__} may move the picture.*use Resize, CenterCrop"):
+    with pytest.raises(
+        OptionError, match=f"{type(step).__name__} may move the picture.*use Resize, CenterCrop"
+    ):
         preprocess(ramp(30, 40))
 
 

@@ -76,9 +76,7 @@ def test_an_unknown_colormap_is_refused_with_close_ones():
 
 
 def photo(height: int = 9, width: int = 12) -> Image.Image:
-    return Image.fromarray(
-        np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    )
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def laid(height: int = 9, width: int = 12) -> np.ndarray:
@@ -136,7 +134,12 @@ def test_alpha_beyond_its_range_is_refused(alpha):
 
 # -------------------------------------------------------------------------------------------------- scale
 
-MAPS = [torch.tensor([[0.0, 2.0]]), torch.tensor([[-8.0, 1.0]]), torch.tensor([[-3.0, -1.0]]), torch.zeros(1, 2)]
+MAPS = [
+    torch.tensor([[0.0, 2.0]]),
+    torch.tensor([[-8.0, 1.0]]),
+    torch.tensor([[-3.0, -1.0]]),
+    torch.zeros(1, 2),
+]
 
 LIMITS = {
     ("raw", False): [1, 1, 1, 1],
@@ -173,7 +176,9 @@ def test_the_largest_finite_value_counts(bad):
 
 
 def test_an_unknown_scale_is_refused_with_close_ones():
-    with pytest.raises(OptionError, match="scale 'pictur' is not known: did you mean 'picture'.*raw, picture, panel"):
+    with pytest.raises(
+        OptionError, match="scale 'pictur' is not known: did you mean 'picture'.*raw, picture, panel"
+    ):
         limit(MAPS, "pictur")
 
 
@@ -222,7 +227,9 @@ def test_as_much_as_fits_is_kept():
     assert used.getlength(longer) > width
 
 
-@pytest.mark.parametrize(("text", "expected"), [("", ""), ("a", "a"), (LONG, "…")], ids=["none", "short", "long"])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", ""), ("a", "a"), (LONG, "…")], ids=["none", "short", "long"]
+)
 def test_text_at_the_edges(text, expected):
     assert fit(text, 17, 16) == expected
 
@@ -306,6 +313,13 @@ def test_the_page_is_as_large_as_its_cells():
     page = sheet([cells, cells], ["a", "b", "c"], [[], []])
     line, gap = sheets.LINE, sheets.GAP
     assert page.size == (gap + 3 * (288 + gap), gap + line + gap // 2 + 2 * (192 + line + gap))
+    pixels = np.asarray(page)
+    for j, tint in enumerate(COLOURS[:3]):
+        rows, columns = np.nonzero((pixels == tint).all(axis=2))
+        assert (columns.min(), columns.max()) == (gap + j * (288 + gap), gap + j * (288 + gap) + 287)
+        first = gap + line + gap // 2
+        second = first + 192 + line + gap
+        assert set(rows) == {*range(first, first + 192), *range(second, second + 192)}
 
 
 @pytest.mark.parametrize("sizes", SHAPES.values(), ids=SHAPES)

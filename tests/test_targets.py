@@ -71,7 +71,9 @@ def test_a_target_is_meant(given, expected):
     assert resolve(given, LABELS) == expected
 
 
-@pytest.mark.parametrize("index", [torch.tensor([1, 5, 2]).argmax(), torch.tensor([1, 5, 2]).argmax().numpy()[()]])
+@pytest.mark.parametrize(
+    "index", [torch.tensor([1, 5, 2]).argmax(), torch.tensor([1, 5, 2]).argmax().numpy()[()]]
+)
 def test_the_index_that_argmax_gives_is_an_index(index):
     """A tensor without dimensions, a numpy integer: both say of themselves that they are integers."""
     assert resolve(index, LABELS) == ClassScore(1)
@@ -100,7 +102,9 @@ def test_of_an_ambiguous_name_the_candidates_are_listed(name, candidates):
 
 def test_of_many_candidates_some_are_listed():
     labels = [f"kind {i} of bird" for i in range(40)]
-    with pytest.raises(TargetError, match=r"fits 40 classes.*: 0 kind 0 of bird.*11 kind 11 of bird and 28 more$"):
+    with pytest.raises(
+        TargetError, match=r"fits 40 classes.*: 0 kind 0 of bird.*11 kind 11 of bird and 28 more$"
+    ):
         resolve("bird", labels)
 
 
@@ -131,7 +135,14 @@ def test_without_names_a_name_is_refused(labels):
     assert resolve("3", labels) == ClassScore(3)
 
 
-IMAGENET = {"tabby": 281, "tiger cat": 282, "Egyptian cat": 285, "tiger": 292, "espresso": 967, "golden retriev": 207}
+IMAGENET = {
+    "tabby": 281,
+    "tiger cat": 282,
+    "Egyptian cat": 285,
+    "tiger": 292,
+    "espresso": 967,
+    "golden retriev": 207,
+}
 
 
 @pytest.mark.parametrize(("name", "index"), IMAGENET.items(), ids=IMAGENET)
@@ -176,7 +187,9 @@ def test_values(target, values, index):
     assert bound.index == index
 
 
-@pytest.mark.parametrize("target", [ClassScore, ClassProbability, lambda i: Contrast(i, 0), lambda i: Contrast(0, i)])
+@pytest.mark.parametrize(
+    "target", [ClassScore, ClassProbability, lambda i: Contrast(i, 0), lambda i: Contrast(0, i)]
+)
 @pytest.mark.parametrize("index", [-1, 3, 1000])
 def test_an_index_out_of_range_is_refused(target, index):
     with pytest.raises(TargetError, match=f"class index {index} does not exist, this model has classes 0 to 2"):
@@ -221,9 +234,7 @@ def test_the_map_of_a_probability_follows_the_chain_rule(explainer):
     p = logits(explainer, zoo.noise()).softmax(dim=1)[0]
     maps = torch.stack([one.heatmap for one in scores])
     expected = p[4] * (maps[4] - (p[:, None, None] * maps).sum(dim=0))
-    torch.testing.assert_close(
-        probability.heatmap, expected, atol=1e-4 * float(expected.abs().max()), rtol=0
-    )
+    torch.testing.assert_close(probability.heatmap, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
     assert probability.score == pytest.approx(float(p[4]), abs=1e-6)
     assert probability.index == 4
 
