@@ -31,9 +31,9 @@ EIGHT = tuple(name for name in registry.entries() if name != "random")
 assert len(EIGHT) == 8, EIGHT
 
 
-def _tokens(tensor: Tensor) -> Tensor:
-    """ViT's 14×14 positions behind the class token, as (batch, channels, height, width)."""
-    return tensor[:, 1:].reshape(len(tensor), 14, 14, -1).permute(0, 3, 1, 2)
+def _tokens(prefix: int, side: int) -> Reshape:
+    """A square of positions behind ``prefix`` tokens, as (batch, channels, height, width)."""
+    return lambda tensor: tensor[:, prefix:].reshape(len(tensor), side, side, -1).permute(0, 3, 1, 2)
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
@@ -42,8 +42,8 @@ def _channels_last(tensor: Tensor) -> Tensor:
 
 MODELS: dict[str, Reshape | None] = {  # the tutorial's four, with what their default layers' outputs need
     "resnet50": None,
-    "vit_base_patch16_224": _tokens,
-    "swin_base_patch4_window7_224": _channels_last,
+    "vit_base_patch16_224": _tokens(prefix=1, side=14),
+    "swin_base_patch4_window7_224": _tokens(prefix=0, side=7),
     "convnext_base": _channels_last,
 }
 

@@ -78,6 +78,7 @@ NAMES = {
     ),
     "device": ({"device": "gpu"}, OptionError, "device is auto, cpu, cuda.* mps, got 'gpu'"),
     "device, of another kind": ({"device": "meta"}, OptionError, "device is auto, .* got 'meta'"),
+    "device, not served": ({"device": "xpu"}, OptionError, "device is auto, .* got 'xpu'"),
     "device, None": ({"device": None}, OptionError, "device is auto, .* got None"),
     "preprocess": ({"preprocess": "tutorail"}, OptionError, "'tutorail' is not known: did you mean 'tutorial'"),
     "preprocess, number": ({"preprocess": 3}, OptionError, "torchvision Compose of .*got int"),

@@ -242,9 +242,7 @@ MOVING = {
 @pytest.mark.parametrize("step", MOVING.values(), ids=MOVING.keys())
 def test_steps_whose_geometry_is_not_known_are_refused(step):
     preprocess = preprocess_of(transforms.Compose([step, transforms.ToTensor()]))
-    with pytest.raises(
-        OptionError, match=f"{type(step).__name__} may move the picture.*use Resize, CenterCrop"
-    ):
+    with pytest.raises(OptionError, match=f"{type(step).__name__} may move the picture.*use .*Resize"):
         preprocess(ramp(30, 40))
 
 

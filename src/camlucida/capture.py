@@ -73,11 +73,10 @@ def capture(
         LayerError: a layer does not run exactly once, or the score does not depend on it.
         ModelError: the model returns NaN.
     """
-    if inputs.is_inference():
-        inputs = inputs.clone()
     with lent(module), torch.set_grad_enabled(gradients), tapped(module, layers) as taps:
-        outputs = reading.logits_of(module(inputs))
-        kept = [_once(name, tensors) for name, tensors in taps.items()]
+        inputs = inputs.clone()  # it may be an inference tensor, and some models normalise it in place
+        outputs = reading.logits_of(module(inputs.clone()))
+        kept = [_once(name, tensors, len(inputs)) for name, tensors in taps.items()]
         if outputs.isnan().any():
             raise ModelError(
                 f"{type(module).__name__} returns NaN for this picture: check its weights, its dtype "
@@ -104,8 +103,8 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
     """Catch what each layer returns in this thread, in the order of its calls.
 
     With grad mode on, a caught tensor that records no gradients yet becomes a leaf that does, and grad mode
-    is switched on from there, also where the model itself has switched it off. The model goes on with a
-    clone, so that in-place code behind the layer cannot rewrite what was caught.
+    is switched on from there, also where the model itself has switched it off. What is caught is a clone,
+    and the model goes on with another, so that nothing can rewrite it in place.
     """
     thread, recording = threading.get_ident(), torch.is_grad_enabled()
     caught: dict[str, list[Tensor]] = {name: [] for name in layers}
@@ -115,7 +114,9 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
             if threading.get_ident() != thread:
                 return None
             tensor = _only_tensor(name, output)
-            kept = tensor if tensor.requires_grad else tensor.detach().clone().requires_grad_(recording)
+            kept = tensor.clone()
+            if recording and not kept.requires_grad:
+                kept = kept.detach().requires_grad_(True)
             caught[name].append(kept)
             torch.set_grad_enabled(recording)
             handed = kept.clone()
@@ -141,12 +142,17 @@ def _only_tensor(name: str, output: Any) -> Tensor:
     return found
 
 
-def _once(name: str, tensors: list[Tensor]) -> Tensor:
+def _once(name: str, tensors: list[Tensor], batch: int) -> Tensor:
     if len(tensors) != 1:
         times = "never runs" if not tensors else f"runs {len(tensors)} times"
         raise LayerError(
             f"layer {name!r} {times} in a forward and must run once: choose another "
             "(`camlucida layers MODEL` lists those that do)"
+        )
+    if tensors[0].shape[:1] != (batch,):
+        raise LayerError(
+            f"layer {name!r} returns {tuple(tensors[0].shape)} for a batch of {batch}, whose first axis is "
+            "not the pictures: choose another (`camlucida layers MODEL` lists those that work)"
         )
     return tensors[0]
 

@@ -1,7 +1,7 @@
 """The user's module, lent and given back: the one context manager through which anything here runs a model.
 
-While lent, the module is in evaluation mode and its parameters record no gradients; compiled calls and
-gradient checkpoints, which hide layers from hooks or run them twice, are put aside. When it comes back,
+While lent, the module is in evaluation mode and its parameters record no gradients; compiled code, gradient
+checkpoints and the user's hooks on gradients are put aside. When it comes back,
 also after an error, everything is as it was: modes, hooks, flags, ``.grad``, buffers, forwards that were
 set on instances, and the tensors and containers in plain attributes (some models cache attention biases
 there in evaluation mode). Parameters are not copied: a model that writes to them while it runs is reported.
@@ -10,6 +10,7 @@ there in evaluation mode). Parameters are not copied: a model that writes to the
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,11 +19,15 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils import checkpoint
 
 from camlucida.errors import ModelError
+from camlucida.straight import straight
 
 Undo = Callable[[], None]
+
+# Flags of timm and transformers under which a model calls its parts in another way.
+_CHECKPOINT_FLAGS = ("grad_checkpointing", "gradient_checkpointing")
+_BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
@@ -47,15 +52,18 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
     Raises:
         ModelError: the model wrote to its own parameters while it ran.
     """
-    with _lock(module), torch.inference_mode(False), torch.no_grad(), _straight():
+    with _lock(module), torch.inference_mode(False), torch.no_grad(), straight():
         modules, parameters = list(module.modules()), list(module.parameters())
         remembered = [_remember_flags(parameters)]
-        seen: set[int] = set()
+        seen: dict[int, Any] = {}
         for part in modules:
             _remember(part.__dict__, seen, remembered)
         versions = _versions(parameters)
         try:
             _prepare(modules, parameters)
+            for held in seen.values():
+                if isinstance(held, (dict, list)):
+                    _clone_inference(held)
             yield module
             if versions != _versions(parameters):
                 raise ModelError(
@@ -65,61 +73,6 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
         finally:
             for undo in remembered:
                 undo()
-
-
-@contextmanager
-def _straight() -> Iterator[None]:
-    """``torch.utils.checkpoint.checkpoint`` runs its function straight, in this thread.
-
-    Models import that function by name, so what it calls is replaced, for as long as anybody here needs it.
-    """
-    me = threading.get_ident()
-    with _locks_guard:
-        if not _straight_threads:
-            for name, (_, replacement) in _CHECKPOINTS.items():
-                setattr(checkpoint, name, replacement)
-        _straight_threads.append(me)
-    try:
-        yield
-    finally:
-        with _locks_guard:
-            _straight_threads.remove(me)
-            if not _straight_threads:
-                for name, (original, _) in _CHECKPOINTS.items():
-                    setattr(checkpoint, name, original)
-
-
-class _StraightFunction:
-    """In place of the reentrant kind."""
-
-    @staticmethod
-    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-        if threading.get_ident() in _straight_threads:
-            return function(*args)
-        return _CHECKPOINTS["CheckpointFunction"][0].apply(function, preserve, *args)
-
-
-def _straight_generator(original: Callable[..., Any]) -> Callable[..., Any]:
-    """In place of the other kind: a generator around the function's call, here of nothing."""
-
-    def generator(*args: Any, **kwargs: Any) -> Iterator[None]:
-        if threading.get_ident() in _straight_threads:
-            yield
-        else:
-            yield from original(*args, **kwargs)
-
-    return generator
-
-
-_straight_threads: list[int] = []
-_CHECKPOINTS: dict[str, tuple[Any, Any]] = {
-    "CheckpointFunction": (checkpoint.CheckpointFunction, _StraightFunction),
-    **{
-        name: (value, _straight_generator(value))
-        for name, value in vars(checkpoint).items()
-        if name.startswith("_checkpoint_without_reentrant_generator")  # the name varies with torch's version
-    },
-}
 
 
 def _lock(module: nn.Module) -> threading.RLock:
@@ -134,20 +87,21 @@ def _prepare(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -
     for part in modules:
         attributes = part.__dict__  # nn.Module.__setattr__ is slow, and none of this needs it
         attributes["training"] = False
-        if attributes.get("_compiled_call_impl") is not None:
-            attributes["_compiled_call_impl"] = None
-        for tensors in (part._parameters, part._buffers):
-            _clone_inference(tensors)
+        for flag in _CHECKPOINT_FLAGS:
+            if attributes.get(flag):
+                attributes[flag] = False
+        for hooks in _BACKWARD_HOOKS:
+            if attributes.get(hooks):
+                attributes[hooks] = OrderedDict()
 
 
-def _clone_inference(tensors: dict[str, Any]) -> None:
+def _clone_inference(container: dict[Any, Any] | list[Any]) -> None:
     """A tensor made under inference mode cannot take part in a graph, its clone can."""
-    for name, tensor in tensors.items():
-        if tensor is not None and tensor.is_inference():
-            clone = tensor.clone()
-            tensors[name] = (
-                nn.Parameter(clone, requires_grad=False) if isinstance(tensor, nn.Parameter) else clone
-            )
+    for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+        if isinstance(value, Tensor) and value.is_inference():
+            clone = value.clone()
+            parameter = isinstance(value, nn.Parameter)
+            container[key] = nn.Parameter(clone, requires_grad=False) if parameter else clone
 
 
 def _versions(parameters: Sequence[Tensor]) -> list[int]:
@@ -167,37 +121,34 @@ def _remember_flags(parameters: Sequence[nn.Parameter]) -> Undo:
     return undo
 
 
-def _remember(value: Any, seen: set[int], remembered: list[Undo]) -> None:
-    """Append what puts back, in place, a container or tensor and all that it holds."""
+def _remember(value: Any, seen: dict[int, Any], remembered: list[Undo]) -> None:
+    """Append what puts back, in place, a container or tensor and all that it holds; ``seen`` is by id."""
     if id(value) in seen:
         return
     if isinstance(value, Tensor):
         # Parameters are watched by version instead; only inference mode writes to an inference tensor.
         if not isinstance(value, nn.Parameter) and not value.is_inference():
-            seen.add(id(value))
-            remembered.append(partial(_restore_tensor, value, value._version, value.detach().clone()))
+            seen[id(value)] = value
+            remembered.append(partial(_restore_tensor, value, value.detach().clone()))
         return
-    seen.add(id(value))
-    inside: Sequence[Any] = ()
+    seen[id(value)] = value
+    inside = list(value.values() if isinstance(value, dict) else value)
     if isinstance(value, dict):
-        inside = list(value.values())
         remembered.append(partial(_restore_dict, value, dict(value)))
-    elif isinstance(value, (list, set)):
-        inside = list(value)
+    elif not isinstance(value, tuple):
         remembered.append(partial(_restore_collection, value, inside))
-    elif isinstance(value, tuple):
-        inside = value
     for inner in inside:
         if isinstance(inner, _HOLDERS):
             _remember(inner, seen, remembered)
 
 
-_HOLDERS = (Tensor, dict, list, set, tuple)
+_HOLDERS = (Tensor, dict, list, set, tuple, deque)
 
 
-def _restore_tensor(tensor: Tensor, version: int, before: Tensor) -> None:
-    if tensor._version != version:
-        tensor.detach().copy_(before)
+def _restore_tensor(tensor: Tensor, before: Tensor) -> None:
+    """By value, since writing through ``.data`` leaves no trace in the version, and without leaving one."""
+    if not torch.equal(tensor, before):
+        tensor.data.copy_(before)
 
 
 def _restore_dict(value: dict[Any, Any], before: dict[Any, Any]) -> None:
@@ -212,8 +163,8 @@ def _restore_dict(value: dict[Any, Any], before: dict[Any, Any]) -> None:
         value.update(before)
 
 
-def _restore_collection(value: list[Any] | set[Any], before: list[Any]) -> None:
+def _restore_collection(value: list[Any] | set[Any] | deque[Any], before: list[Any]) -> None:
     if list(map(id, value)) == list(map(id, before)):
         return
     value.clear()
-    (value.extend if isinstance(value, list) else value.update)(before)
+    (value.update if isinstance(value, set) else value.extend)(before)

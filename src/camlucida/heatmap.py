@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Scale = Literal["raw", "picture", "panel"]
 SCALES = get_args(Scale)
 
+_ROUNDING = 1e-6  # of a covariance of float32 values, relative to their norms
+
 
 def reduce(contributions: Contributions) -> Heatmaps:
     """The signed map (batch, height, width): contributions summed over channels."""
@@ -28,16 +30,22 @@ def principal_component(values: Contributions, towards: Heatmaps) -> Heatmaps:
 
     Positions are the observations, channels the variables, centred. A component's sign is arbitrary; it
     is chosen so that the map does not fall where ``towards`` (batch, height, width) rises, that is, their
-    covariance is not negative. The rule does not depend on the order of channels.
+    covariance is not negative. Where that is nothing but rounding, since ``towards`` is the same everywhere
+    (norms behind a LayerNorm), the position furthest from the mean is made positive. Neither rule depends on
+    the order of channels.
     """
     batch, _, height, width = values.shape
     double = values.device.type != "mps"  # where there is no float64
     points = values.flatten(2).double() if double else values.flatten(2)
-    points = points - points.mean(dim=2, keepdim=True)
+    finite = points.isfinite().flatten(1).all(dim=1)
+    points = (points - points.mean(dim=2, keepdim=True)).where(finite.view(-1, 1, 1), 0)
     projection = _leading_projection(points)
     guide = towards.flatten(1).to(projection)
-    covariance = (projection * (guide - guide.mean(dim=1, keepdim=True))).sum(dim=1, keepdim=True)
-    signed = projection.where(covariance >= 0, -projection)
+    covariance = (projection * guide).sum(dim=1, keepdim=True)  # the projection has no mean
+    rounding = _ROUNDING * projection.norm(dim=1, keepdim=True) * guide.norm(dim=1, keepdim=True)
+    furthest = projection.gather(1, projection.abs().argmax(dim=1, keepdim=True))
+    direction = covariance.where(covariance.abs() > rounding, furthest)
+    signed = projection.where(direction >= 0, -projection).where(finite.view(-1, 1), float("nan"))
     return signed.reshape(batch, height, width).to(values.dtype)
 
 
@@ -73,8 +81,13 @@ def limit(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> lis
         raise OptionError(one_of("scale", scale, list(SCALES), f"it is one of {', '.join(SCALES)}"))
     if scale == "raw":
         return [1.0] * len(heatmaps)
-    peaks = [max(float((heatmap.abs() if signed else heatmap).max()), 0.0) for heatmap in heatmaps]
+    peaks = [_peak(heatmap.abs() if signed else heatmap) for heatmap in heatmaps]
     return [max(peaks)] * len(heatmaps) if scale == "panel" else peaks
+
+
+def _peak(heatmap: Tensor) -> float:
+    """The largest finite value, 0 where there is none above."""
+    return max(float(heatmap.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).max()), 0.0)
 
 
 def lay(heatmap: Tensor, frame: Frame) -> np.ndarray:

@@ -39,7 +39,7 @@ def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative=""
         if name in embedded.EMBEDDED:
             present = embedded.weights_file(name) is not None
         else:
-            present = timm_models.on_this_machine(timm_models.pretrained_config(name))
+            present = timm_models.cached_weights(timm_models.pretrained_config(name)) is not None
         if present or not here:
             sys.stdout.write(f"{name}\there\n" if present else f"{name}\n")
 

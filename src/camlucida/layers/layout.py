@@ -19,6 +19,7 @@ from camlucida.images import Size
 
 Kind = Literal["NCHW", "NHWC", "tokens"]
 
+# Besides these, torch's and timm's modules whose name ends in 2d take and return NCHW.
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._BatchNorm,
@@ -60,15 +61,18 @@ def layout_of(shape: tuple[int, ...], input_size: Size, prefix: int | None, make
     Raises:
         LayerError: the shape has no positions, or can be read in two ways.
     """
-    readings = list(_readings(shape, input_size, prefix))
-    if len(readings) > 1:
-        readings = [reading for reading in readings if reading.kind == _made_by(maker)]
+    possible = _readings(shape, input_size, prefix)
+    readings = possible
+    if len(possible) > 1:
+        readings = [reading for reading in possible if reading.kind == _made_by(maker)]
     if len(readings) == 1:
         return readings[0]
     if len(shape) == 3 and prefix is None:
         reason = "are tokens of a model whose token order is not known yet"
+    elif possible:
+        reason = "can be read as " + " or as ".join(map(str, possible))
     else:
-        reason = "fit no grid of positions" if not readings else "can be read as NCHW and as NHWC"
+        reason = "fit no grid of positions"
     raise LayerError(
         f"{type(maker).__name__} returns {shape}, which for an input of {input_size[0]}×{input_size[1]} "
         f"{reason}: choose another layer (`camlucida layers MODEL` lists those that work)"
@@ -114,10 +118,11 @@ def _is_grid(grid: Size, input_size: Size) -> bool:
 
 
 def _made_by(maker: nn.Module) -> Kind | None:
-    """The layout that the module's last part with a fixed one works in."""
-    for part in reversed(list(maker.modules())):
-        if isinstance(part, _CHANNELS_FIRST):
-            return "NCHW"
-        if isinstance(part, _CHANNELS_LAST):
-            return "NHWC"
-    return None
+    """The layout in which all parts of the module work that have a fixed one, None if they differ."""
+    kinds: set[Kind] = set()
+    for part in maker.modules():
+        if isinstance(part, _CHANNELS_FIRST) or type(part).__name__.endswith("2d"):
+            kinds.add("NCHW")
+        elif isinstance(part, _CHANNELS_LAST):
+            kinds.add("NHWC")
+    return kinds.pop() if len(kinds) == 1 else None

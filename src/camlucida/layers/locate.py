@@ -54,7 +54,7 @@ def default_layer(module: nn.Module, records: list[Record], input_size: Size) ->
 
 def layout(module: nn.Module, record: Record, input_size: Size) -> Layout | None:
     """The layout of what the module returned, None if it has no positions or leaves them in doubt."""
-    if len(record.returns) != 1:
+    if len(record.returns) != 1 or record.returns[0][:1] != (record.batch,):
         return None
     try:
         return layout_of(record.returns[0], input_size, prefix_tokens(module), record.module)

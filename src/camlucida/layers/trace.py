@@ -17,7 +17,8 @@ from camlucida.custody import lent
 class Record:
     """One call of one module: the shapes of the floating-point tensors it took and returned.
 
-    ``same`` numbers the returned tensor: modules that hand the same one on share the number.
+    ``same`` numbers the returned tensor: modules that hand the same one on share the number. ``batch`` is
+    the number of pictures that the model was run on.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Record:
     takes: tuple[tuple[int, ...], ...]
     returns: tuple[tuple[int, ...], ...]
     same: int
+    batch: int
 
 
 def trace(module: nn.Module, inputs: Tensor) -> list[Record]:
@@ -41,14 +43,14 @@ def trace(module: nn.Module, inputs: Tensor) -> list[Record]:
             same = id(returned[0]) if len(returned) == 1 else -1
             if len(returned) == 1:
                 alive[same] = returned[0]
-            records.append(Record(name, part, _shapes(_tensors(args)), _shapes(returned), same))
+            records.append(Record(name, part, _shapes(_tensors(args)), _shapes(returned), same, len(inputs)))
 
         return record
 
     with lent(module), torch.no_grad():
         handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
         try:
-            module(inputs)
+            module(inputs.clone())  # some models normalise their input in place
         finally:
             for handle in handles:
                 handle.remove()

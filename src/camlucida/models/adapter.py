@@ -73,12 +73,17 @@ def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
     def preprocess(picture: Image) -> tuple[Tensor, Frame]:
         import torch
 
+        if channels not in (1, 3):
+            raise PictureError(
+                f"this model takes {channels} channels and a picture has three: pass the input itself as a "
+                f"float tensor ({channels}, height, width)"
+            )
         frame = Frame.whole((picture.height, picture.width))
         current: Any = picture.convert("L") if channels == 1 else picture
         for step in steps:
-            result = step(current)
-            frame = _follow(step, frame, _size(result))
-            current = result
+            _check_step(step)
+            current = step(current)
+            frame = _follow(step, frame, _size(current))
         if not isinstance(current, torch.Tensor) or current.ndim != 3:
             raise OptionError("preprocess must end in a tensor (channels, height, width): add ToTensor()")
         return current, frame
@@ -86,28 +91,25 @@ def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
     return preprocess
 
 
+_CROPS = ("CenterCrop", "CenterCropOrPad")
+_RESIZES = ("Resize", "ResizeKeepRatio")
+_STAYS = ("MaybeToTensor", "ToTensor", "PILToTensor", "ToImage", "ToDtype", "ConvertImageDtype")
+_STEPS = (*_CROPS, *_RESIZES, *_STAYS, "Normalize", "Grayscale")
+
+
+def _check_step(step: Any) -> None:
+    if type(step).__name__ not in _STEPS:
+        raise OptionError(
+            f"preprocess step {type(step).__name__} may move the picture in a way that cannot be drawn back: "
+            f"use {', '.join(_STEPS)}"
+        )
+
+
 def _follow(step: Any, frame: Frame, size: tuple[int, int]) -> Frame:
     kind = type(step).__name__
-    if kind in ("CenterCrop", "CenterCropOrPad"):
+    if kind in _CROPS:
         return frame.cropped(_offset(frame.view[1], size[1]), _offset(frame.view[0], size[0]), size)
-    if kind in ("Resize", "ResizeKeepRatio"):
-        return frame.resized(size)
-    known = (
-        "MaybeToTensor",
-        "ToTensor",
-        "PILToTensor",
-        "ToImage",
-        "ToDtype",
-        "ConvertImageDtype",
-        "Normalize",
-        "Grayscale",
-    )
-    if kind not in known:
-        raise OptionError(
-            f"preprocess step {kind} may move the picture in a way that cannot be drawn back: use Resize, "
-            f"CenterCrop, {', '.join(known)}"
-        )
-    return frame
+    return frame.resized(size) if kind in _RESIZES else frame
 
 
 def _offset(before: int, after: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -107,10 +108,10 @@ def translate(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tenso
 
 
 def _timm_name(key: str, places: list[str], state: Mapping[str, Tensor]) -> str:
-    *path, part, tensor = key.split(".")
-    if not path:
-        return f"{_OUTSIDE.get(part, part)}.{tensor}"
-    block = int(path[1])
-    names = _INVERTED if f"_blocks.{block}._expand_conv.weight" in state else _SEPARABLE
-    place = places[block] if block < len(places) else f"block {block}"
-    return f"{place}.{names.get(part, part)}.{tensor}"
+    """Timm's name for a package's, the name itself where it has no such form."""
+    inside = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
+    if inside and int(inside[1]) < len(places):
+        names = _INVERTED if f"_blocks.{inside[1]}._expand_conv.weight" in state else _SEPARABLE
+        return f"{places[int(inside[1])]}.{names.get(inside[2], inside[2])}.{inside[3]}"
+    part, _, tensor = key.partition(".")
+    return f"{_OUTSIDE.get(part, part)}.{tensor}"

@@ -31,8 +31,10 @@ def _device(device: Any) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else best)
     try:
         wanted = torch.device(device)
-    except RuntimeError:
-        raise OptionError(f"device is auto, cpu, cuda or mps, got {device!r}") from None
+    except (RuntimeError, TypeError):
+        wanted = torch.device("meta")
+    if wanted.type == "meta":
+        raise OptionError(f"device is auto, cpu, cuda or mps, got {device!r}")
     missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
     if missing.get(wanted.type):
         raise OptionError(f"this machine has no {wanted.type} device, use auto or cpu")
@@ -40,14 +42,13 @@ def _device(device: Any) -> torch.device:
 
 
 def _dtype(dtype: Any) -> torch.dtype | None:
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
     known = {
         "float16": torch.float16,
         "bfloat16": torch.bfloat16,
         "float32": torch.float32,
         "float64": torch.float64,
     }
-    if dtype not in known:
-        raise OptionError(one_of("dtype", str(dtype), list(known), f"it is one of {', '.join(known)}"))
-    return known[dtype]
+    name = str(dtype).removeprefix("torch.")
+    if dtype is not None and name not in known:
+        raise OptionError(one_of("dtype", name, list(known), f"it is one of {', '.join(known)}"))
+    return known.get(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import socket
 import urllib.request
@@ -34,16 +33,28 @@ def adapt(module: nn.Module, name: str, weights: str) -> Adapter:
     from timm.data import create_transform, resolve_data_config
 
     config = resolve_data_config(model=module)
+    channels = _channels(module, config["input_size"][0])
+    config["input_size"] = (channels, *config["input_size"][1:])
+    if channels != len(config["mean"]):  # as timm adapts weights made for pictures in colour
+        config |= {key: (sum(config[key]) / len(config[key]),) * channels for key in ("mean", "std")}
     return Adapter(
         module=module,
         name=name,
-        preprocess=preprocess_of(create_transform(**config), channels=config["input_size"][0]),
+        preprocess=preprocess_of(create_transform(**config), channels),
         labels=labels_of(module),
         input_size=config["input_size"],
         normalisation=(config["mean"], config["std"]),
         weights=weights,
         library="timm",
     )
+
+
+def _channels(module: nn.Module, configured: int) -> int:
+    """How many channels the first convolution takes, where timm says which that is."""
+    first = getattr(module, "pretrained_cfg", {}).get("first_conv")
+    name = first[0] if isinstance(first, (tuple, list)) else first
+    part = dict(module.named_modules()).get(name)
+    return int(getattr(part, "in_channels", configured))
 
 
 def labels_of(module: nn.Module) -> Sequence[str] | None:
@@ -66,7 +77,7 @@ def load_random(name: str) -> nn.Module:
     check_name(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        return create(name, pretrained=False)
+        return create(_described(name), pretrained=False)
 
 
 def load_file(name: str, file: Path) -> nn.Module:
@@ -77,22 +88,9 @@ def load_file(name: str, file: Path) -> nn.Module:
     Raises:
         ModelError: there is no such file, it holds code, or it does not fit the network.
     """
-    from safetensors import SafetensorError
-    from timm.models import load_state_dict
-
     check_name(name)
-    if not file.is_file():
-        raise ModelError(
-            f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'"
-        )
-    try:
-        state = load_state_dict(str(file))
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
-        raise ModelError(
-            f"{file} is neither safetensors nor a checkpoint of tensors alone ({_first_line(error)}): save it "
-            "anew with torch.save(model.state_dict(), …)"
-        ) from error
-    module = create(name, pretrained=False, **_classes(name, state))
+    state = _tensors_in(file)
+    module = create(_described(name), pretrained=False, **_classes(name, state))
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -102,21 +100,49 @@ def load_file(name: str, file: Path) -> nn.Module:
     return module
 
 
+def _tensors_in(file: Path) -> dict[str, Tensor]:
+    import torch
+    from safetensors import SafetensorError
+    from timm.models import load_state_dict
+
+    if not file.is_file():
+        raise ModelError(
+            f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'"
+        )
+    unreadable: tuple[type[Exception], ...] = (pickle.UnpicklingError, SafetensorError, RuntimeError, OSError)
+    unfit: tuple[type[Exception], ...] = (ValueError, EOFError, LookupError, AttributeError, TypeError)
+    try:
+        state: dict[str, Tensor] = load_state_dict(str(file))
+        if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+            raise TypeError("it holds more than tensors")
+    except (*unreadable, *unfit) as error:
+        raise ModelError(
+            f"{file} is neither safetensors nor a checkpoint of tensors alone ({_first_line(error)}): save it "
+            "anew with torch.save(model.state_dict(), …)"
+        ) from error
+    return state
+
+
 def load_pretrained(name: str) -> nn.Module:
-    """The network with its pretrained weights, from this machine or the hub.
+    """The network with its pretrained weights: those on this machine, else from the hub.
 
     Raises:
         ModelError: there are none, or they cannot be had without a network.
     """
     check_name(name)
-    config = None if ":" in name else pretrained_config(name)
-    if config is not None and not (config.get("hf_hub_id") or config.get("url")):
+    if ":" in name:
+        return create(_described(name, _HUB_FILES), pretrained=True)
+    config = pretrained_config(name)
+    if not (config.get("hf_hub_id") or config.get("url")):
         raise ModelError(
             f"timm has no pretrained weights for {name}, use `--weights random` or `--weights PATH`"
         )
-    if not name.startswith("local-dir:") and not (config and on_this_machine(config)):
-        _check_network(name, _wanted_file(name, config))
-    return create(name, pretrained=True)
+    file = cached_weights(config)
+    if file is None:
+        _check_network(name, _wanted_file(config))
+        return create(name, pretrained=True)
+    overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}  # so that nobody asks the hub
+    return create(name, pretrained=True, pretrained_cfg_overlay=overlay)
 
 
 def create(name: str, **arguments: Any) -> nn.Module:
@@ -149,23 +175,49 @@ def pretrained_config(name: str) -> dict[str, Any]:
     return config.to_dict() if config is not None else {}
 
 
-def on_this_machine(config: Mapping[str, Any]) -> bool:
-    """Whether the weights that a pretrained configuration names lie in the hub's or torch's cache."""
-    from huggingface_hub import try_to_load_from_cache
+def cached_weights(config: Mapping[str, Any]) -> Path | None:
+    """The file with the weights that a pretrained configuration names, if the hub's or torch's cache has it."""
     from torch.hub import get_dir
 
     if hub := config.get("hf_hub_id"):
         files = (config["hf_hub_filename"],) if config.get("hf_hub_filename") else _HUB_FILES
-        if any(isinstance(try_to_load_from_cache(hub, file), str) for file in files):
-            return True
-    url = config.get("url") or ""
-    return bool(url) and (Path(get_dir()) / "checkpoints" / Path(urlsplit(url).path).name).is_file()
+        if cached := _cached(hub, files):
+            return cached
+    name = Path(urlsplit(config.get("url") or "").path).name
+    downloaded = Path(get_dir()) / "checkpoints" / name
+    return downloaded if name and downloaded.is_file() else None
 
 
-def _wanted_file(name: str, config: Mapping[str, Any] | None) -> str:
-    if config and config.get("hf_hub_id"):
+def _cached(hub: str, files: Sequence[str]) -> Path | None:
+    """The first of ``files`` of a hub repository, ``owner/name`` or ``owner/name@revision``, in its cache."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    repository, _, revision = hub.partition("@")
+    for file in files:
+        found = try_to_load_from_cache(
+            repository, file, cache_dir=constants.HF_HUB_CACHE, revision=revision or None
+        )
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _described(name: str, weights: Sequence[str] = ()) -> str:
+    """For a hub network whose description, and one of ``weights`` if any, is in the cache: its folder there."""
+    source, colon, hub = name.partition(":")
+    if not colon or source not in ("hf-hub", "hf_hub"):
+        return name
+    config = _cached(hub, ("config.json",))
+    if config is not None and (not weights or _cached(hub, weights)):
+        return f"local-dir:{config.parent}"
+    _check_network(name, f"{weights[0] if config and weights else 'config.json'} of {hub}")
+    return name
+
+
+def _wanted_file(config: Mapping[str, Any]) -> str:
+    if config.get("hf_hub_id"):
         return f"{config.get('hf_hub_filename') or _HUB_FILES[0]} of {config['hf_hub_id']}"
-    return str(config["url"]) if config else name
+    return str(config["url"])
 
 
 def _check_network(name: str, file: str) -> None:
@@ -173,7 +225,7 @@ def _check_network(name: str, file: str) -> None:
     from huggingface_hub import constants
 
     host = urlsplit(constants.ENDPOINT)
-    offline = constants.HF_HUB_OFFLINE or bool(os.environ.get("HF_HUB_OFFLINE"))
+    offline = constants.HF_HUB_OFFLINE
     if not offline and not urllib.request.getproxies():
         try:
             socket.create_connection((host.hostname, host.port or 443), timeout=5).close()
@@ -181,8 +233,7 @@ def _check_network(name: str, file: str) -> None:
             offline = True
     if offline:
         raise ModelError(
-            f"the weights of {name} ({file}) are not on this machine and the hub cannot be reached: "
-            + _OFFLINE_HINT
+            f"{name} needs {file}, which is not on this machine, and the hub cannot be reached: {_OFFLINE_HINT}"
         )
 
 
