@@ -82,6 +82,10 @@ def _block_of_convnext() -> nn.Module:
     return zoo.convnext().stages[0].blocks[0]
 
 
+class LayerNorm2dFp32(LayerNorm2d):
+    """Called as timm calls it, where the 2d is not at the end."""
+
+
 AMBIGUOUS = {
     "convolution": (lambda: nn.Conv2d(8, 8, 1), "NCHW"),
     "batch norm": (lambda: nn.BatchNorm2d(8), "NCHW"),
@@ -92,6 +96,7 @@ AMBIGUOUS = {
     "linear": (lambda: nn.Linear(8, 8), "NHWC"),
     "several linears": (lambda: nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU()), "NHWC"),
     "layer norm over the channels of NCHW": (lambda: LayerNorm2d(8), "NCHW"),
+    "the same in float32": (lambda: LayerNorm2dFp32(8), "NCHW"),
     "nothing tells": (nn.ReLU, None),
     "parts that differ": (_block_of_convnext, None),  # works in NHWC, returns NCHW
 }

@@ -13,6 +13,7 @@ from camlucida.explanation import Explanation, name_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.prepare import listed
 from camlucida.sheet import Sheet
+from camlucida.targets import PerPicture
 
 TUTORIAL_MODELS = (
     "resnet50",
@@ -51,8 +52,9 @@ def compare_with(
     names = _distinct([explainer.title for explainer in explainers])
     rows: list[list[Explanation]] = []
     labels: list[list[str]] = []
-    for picture in pictures:
-        by_model = [explainer.explain(picture, methods, targets, options=options) for explainer in explainers]
+    for i, picture in enumerate(pictures):
+        asked = [_of_picture(target, i, len(pictures)) for target in targets]
+        by_model = [explainer.explain(picture, methods, asked, options=options) for explainer in explainers]
         cells = {
             (j, m, t): explanations[m * len(targets) + t]
             for j, explanations in enumerate(by_model)
@@ -62,12 +64,19 @@ def compare_with(
         for t in range(len(targets)):
             if len(explainers) == 1:
                 rows.append([cells[0, m, t] for m in range(len(methods))])
-                labels.append([names[0], _target_name(targets[t], rows[-1])])
+                labels.append([names[0], _target_name(asked[t], rows[-1])])
                 continue
             for m, method in enumerate(methods):
                 rows.append([cells[j, m, t] for j in range(len(explainers))])
-                labels.append([method, _target_name(targets[t], rows[-1])])
+                labels.append([method, _target_name(asked[t], rows[-1])])
     return Sheet(rows, list(methods) if len(explainers) == 1 else names, labels)
+
+
+def _of_picture(target: Any, place: int, count: int) -> Any:
+    """What is explained of the picture at ``place``, of ``count`` pictures."""
+    if not isinstance(target, PerPicture):
+        return target
+    return target.of(count)[place]
 
 
 def _target_name(target: Any, row: list[Explanation]) -> str:

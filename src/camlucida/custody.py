@@ -127,7 +127,7 @@ def _remember(value: Any, seen: dict[int, Any], remembered: list[Undo]) -> None:
         return
     if isinstance(value, Tensor):
         # Parameters are watched by version instead; only inference mode writes to an inference tensor.
-        if not isinstance(value, nn.Parameter) and not value.is_inference():
+        if not (isinstance(value, nn.Parameter) or value.is_inference() or value.is_meta):
             seen[id(value)] = value
             remembered.append(partial(_restore_tensor, value, value.detach().clone()))
         return

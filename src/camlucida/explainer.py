@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from camlucida import registry
 from camlucida.capture import Capture, Reading, capture
-from camlucida.errors import OptionError, PictureError, TargetError
+from camlucida.errors import OptionError, PictureError
 from camlucida.explanation import Explanation, Provenance, versions
 from camlucida.heatmap import reduce
 from camlucida.images import Size
@@ -229,11 +229,7 @@ def _per_picture(target: Any, labels: Sequence[str] | None, count: int) -> list[
     """One target for each of ``count`` pictures."""
     if not isinstance(target, PerPicture):
         return [resolve(target, labels)] * count
-    if len(target.targets) != count:
-        raise TargetError(
-            f"PerPicture needs a target for each picture, got {len(target.targets)} for {count} pictures"
-        )
-    return [resolve(one, labels) for one in target.targets]
+    return [resolve(one, labels) for one in target.of(count)]
 
 
 def _size(tensor: Tensor) -> Size:

@@ -9,6 +9,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from camlucida.errors import OptionError, OutputError
 from camlucida.files import written_whole
@@ -125,12 +126,12 @@ class Explanation:
     def _save_raw(self, path: Path) -> Path:
         import numpy as np
 
-        with written_whole(path) as file, file.open("wb") as stream:
+        with written_whole(path, never=self.source) as file, file.open("wb") as stream:
             np.savez_compressed(
                 stream, heatmap=self.heatmap.detach().cpu().numpy(), picture=np.asarray(self.picture)
             )
         manifest = path.with_suffix(".json")
-        with written_whole(manifest) as file:
+        with written_whole(manifest, never=self.source) as file:
             file.write_text(json.dumps(self.manifest(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
 
@@ -161,8 +162,10 @@ class Explanation:
         path = Path(path)
         try:
             facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 heatmap, picture = torch.from_numpy(arrays["heatmap"]), Image.fromarray(arrays["picture"])
+            if heatmap.ndim != 2 or picture.mode != "RGB":
+                raise ValueError(f"a map {tuple(heatmap.shape)} and a picture of mode {picture.mode}")
             names = Provenance.__dataclass_fields__
             return cls(
                 heatmap=heatmap,
@@ -175,7 +178,7 @@ class Explanation:
                 shown=picture,
                 source=None if facts["source"] is None else Path(facts["source"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError, AttributeError) as error:
             raise OutputError(
                 f"{path} and its .json are not an explanation that camlucida saved ({error}): save it anew"
             ) from error
@@ -209,7 +212,10 @@ def save_picture(picture: Image, path: Path, never: Path | None = None) -> None:
         raise OptionError(f"pictures are saved as {', '.join(FORMATS)}, got {path.name!r}")
     Image.init()
     with written_whole(path, never) as file:
-        picture.save(file, format=Image.EXTENSION[suffix], quality=92)
+        try:
+            picture.save(file, format=Image.EXTENSION[suffix], quality=92)
+        except ValueError as error:  # Pillow's word for a picture too large for the format
+            raise OutputError(f"{path} cannot be written ({error}), save it as .png") from error
 
 
 def png_bytes(picture: Image) -> bytes:
@@ -231,5 +237,5 @@ def _as_picture(shown: Image | Tensor) -> Image:
     values = shown.detach().float().cpu().clamp(0, 1)
     if values.shape[0] != 3:
         values = values.mean(dim=0, keepdim=True)
-    picture: Image.Image = to_pil_image(values).convert("RGB")
+    picture: Image.Image = to_pil_image((values * 255).round().byte()).convert("RGB")
     return picture

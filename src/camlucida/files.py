@@ -20,11 +20,11 @@ def written_whole(path: Path, never: Path | None = None) -> Iterator[Path]:
     Raises:
         OutputError: ``path`` is that file, or cannot be written.
     """
-    if never is not None and path.exists() and never.exists() and path.samefile(never):
+    if never is not None and same_file(path, never):
         raise OutputError(f"{path} is the input picture and would be written over, give another name or folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".camlucida-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -37,6 +37,11 @@ def written_whole(path: Path, never: Path | None = None) -> Iterator[Path]:
         raise OutputError(
             f"{path} cannot be written ({error.strerror or error}), give another place"
         ) from error
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are names of one file that exists."""
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _umask() -> int:

@@ -82,7 +82,7 @@ def limit(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> lis
     if scale == "raw":
         return [1.0] * len(heatmaps)
     peaks = [_peak(heatmap.abs() if signed else heatmap) for heatmap in heatmaps]
-    return [max(peaks)] * len(heatmaps) if scale == "panel" else peaks
+    return [max(peaks, default=0.0)] * len(heatmaps) if scale == "panel" else peaks
 
 
 def _peak(heatmap: Tensor) -> float:

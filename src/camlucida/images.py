@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +67,8 @@ def load(source: Any) -> Image:
     if isinstance(source, Image.Image):
         if 0 in source.size:
             raise PictureError(f"a picture needs pixels, but this one is {source.width}×{source.height}")
-        return _upright_rgb(source)
+        with _explained("this picture"):
+            return _upright_rgb(source, "this picture")
     if hasattr(source, "__array_interface__"):
         return _from_array(source)
     raise PictureError(
@@ -83,7 +86,9 @@ def find(sources: list[Path]) -> Iterator[Path]:
         if not source.is_dir():
             yield source
             continue
-        inside = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
+        inside = sorted(
+            path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir()
+        )
         if not inside:
             raise PictureError(
                 f"folder {source} holds no picture, files are taken that end in {' '.join(SUFFIXES)}"
@@ -92,33 +97,41 @@ def find(sources: list[Path]) -> Iterator[Path]:
 
 
 def _open(path: Path) -> Image:
+    from PIL import Image
+
+    with _explained(str(path)), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged by our own limit below
+        if path.is_dir():
+            raise PictureError(f"{path} is a folder, give a picture in it")
+        if not path.exists():
+            raise PictureError(f"no picture at {path}, check the path")
+        if path.stat().st_size == 0:
+            raise PictureError(f"{path} is empty, give a file with a picture in it")
+        with Image.open(path) as picture:
+            if picture.width * picture.height > PIXEL_LIMIT:
+                raise Image.DecompressionBombError
+            picture.load()
+            return _upright_rgb(picture, str(path))
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What goes wrong with the picture ``name``, as a PictureError that says which one."""
     from PIL import Image, UnidentifiedImageError
 
-    if path.is_dir():
-        raise PictureError(f"{path} is a folder, give a picture in it")
-    if not path.exists():
-        raise PictureError(f"no picture at {path}, check the path")
-    if path.stat().st_size == 0:
-        raise PictureError(f"{path} is empty, give a file with a picture in it")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged by our own limit below
-            with Image.open(path) as picture:
-                if picture.width * picture.height > PIXEL_LIMIT:
-                    raise Image.DecompressionBombError
-                picture.load()
-                return _upright_rgb(picture)
+        yield
     except Image.DecompressionBombError:
         raise PictureError(
-            f"{path} has more than {PIXEL_LIMIT / 1e6:.0f} million pixels, which may be a decompression "
+            f"{name} has more than {PIXEL_LIMIT / 1e6:.0f} million pixels, which may be a decompression "
             "bomb: scale it down, or open it yourself and pass the PIL picture"
         ) from None
     except UnidentifiedImageError:
-        raise PictureError(f"{path} is not a picture that Pillow can read, convert it to PNG or JPEG") from None
-    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"{name} is not a picture that Pillow can read, convert it to PNG or JPEG") from None
+    except (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error) as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise PictureError(
-            f"{path} cannot be read ({reason}), it may be truncated: get the file anew"
+            f"{name} cannot be read ({reason}), it may be truncated: get the file anew"
         ) from error
 
 
@@ -135,15 +148,15 @@ def _from_array(array: Any) -> Image:
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    return _upright_rgb(Image.fromarray(array))
+    return _upright_rgb(Image.fromarray(array), "this array")
 
 
-def _upright_rgb(picture: Image) -> Image:
+def _upright_rgb(picture: Image, name: str) -> Image:
     from PIL import Image, ImageOps
 
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):
-        return _eight_bit(picture).convert("RGB")
+        return _eight_bit(picture, name).convert("RGB")
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         transparent = picture.convert("RGBA")
         white = Image.new("RGBA", transparent.size, "white")
@@ -151,7 +164,7 @@ def _upright_rgb(picture: Image) -> Image:
     return picture.convert("RGB")
 
 
-def _eight_bit(picture: Image) -> Image:
+def _eight_bit(picture: Image, name: str) -> Image:
     """Sixteen-bit or float greys scaled to eight bits; Pillow's own conversion would clip them."""
     import numpy as np
     from PIL import Image
@@ -163,7 +176,7 @@ def _eight_bit(picture: Image) -> Image:
     scale = next((factor for limit, factor in ranges.items() if high <= limit), None)
     if scale is None or not low >= 0:
         raise PictureError(
-            f"grey values from {low:g} to {high:g} fit none of the ranges 0…1, 0…255 and 0…65535, "
-            "scale them to 0…255 first"
+            f"{name} has grey values from {low:g} to {high:g}, which fit none of the ranges 0…1, 0…255 and "
+            "0…65535, scale them to 0…255 first"
         )
     return Image.fromarray(np.rint(values * scale).astype(np.uint8))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camlucida.explanation import Explanation, png_bytes, save_picture
+from camlucida.files import same_file
 from camlucida.heatmap import Scale, limit
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
 from camlucida.render.overlay import DEFAULT_ALPHA
@@ -59,7 +60,7 @@ class Sheet:
         """
         path = Path(path)
         sources = {explanation.source for explanation in self.explanations} - {None}
-        same = next((source for source in sources if source and path.exists() and path.samefile(source)), None)
+        same = next((source for source in sources if source and same_file(path, source)), None)
         save_picture(self.picture(alpha, colormap, scale), path, never=same)
         return path
 

@@ -6,9 +6,10 @@ callable ``logits (batch, classes) -> (batch,)`` whose gradient and value the me
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex
 
 from camlucida.errors import TargetError, one_of
 
@@ -97,10 +98,12 @@ class Custom:
 
     def __call__(self, outputs: Tensor) -> Tensor:
         score = self.function(outputs)
-        if score.shape != outputs.shape[:1]:
+        shape = getattr(score, "shape", None)
+        if shape != outputs.shape[:1]:
             raise TargetError(
                 f"a target turns logits {tuple(outputs.shape)} into one number a picture, shape "
-                f"{tuple(outputs.shape[:1])}, but this one gave {tuple(score.shape)}: "
+                f"{tuple(outputs.shape[:1])}, but this one gave "
+                f"{type(score).__name__ if shape is None else tuple(shape)}: "
                 "return for example `logits[:, 3]`"
             )
         return score
@@ -111,6 +114,14 @@ class PerPicture:
     """A target of its own for each picture, in the order of the pictures."""
 
     targets: Sequence[Any]
+
+    def of(self, count: int) -> Sequence[Any]:
+        """The targets, if there is one for each of ``count`` pictures."""
+        if len(self.targets) != count:
+            raise TargetError(
+                f"PerPicture needs a target for each picture, got {len(self.targets)} for {count} pictures"
+            )
+        return self.targets
 
 
 def resolve(target: Any, labels: Sequence[str] | None) -> Target:
@@ -123,8 +134,8 @@ def resolve(target: Any, labels: Sequence[str] | None) -> Target:
         return TopClass()
     if isinstance(target, bool):
         raise TargetError("a target is a class index, a class name, a Target or a callable, got a bool")
-    if isinstance(target, int):
-        return ClassScore(target)
+    if isinstance(target, SupportsIndex) and not getattr(target, "shape", ()):
+        return ClassScore(operator.index(target))
     if isinstance(target, str):
         text = target.strip()
         return ClassScore(int(text) if text.isdecimal() else find_class(text, labels))

@@ -33,10 +33,14 @@ def _device(device: Any) -> torch.device:
         wanted = torch.device(device)
     except (RuntimeError, TypeError):
         wanted = torch.device("meta")
-    if wanted.type == "meta":
+    missing = {
+        "cpu": False,
+        "cuda": not torch.cuda.is_available(),
+        "mps": not torch.backends.mps.is_available(),
+    }
+    if wanted.type not in missing:
         raise OptionError(f"device is auto, cpu, cuda or mps, got {device!r}")
-    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
-    if missing.get(wanted.type):
+    if missing[wanted.type]:
         raise OptionError(f"this machine has no {wanted.type} device, use auto or cpu")
     return wanted
 
