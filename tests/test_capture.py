@@ -716,3 +716,29 @@ def test_gradients_are_recorded_behind_the_layer_only() -> None:
     assert recorded == {"layer2": False, "layer3": True, "global_pool": True, "fc": True}
     maps(module, "layer3.0.act2", methods=["eigencam"])
     assert recorded == dict.fromkeys(recorded, False)
+
+
+def test_a_picture_that_requires_grad_does_not_make_the_whole_network_record() -> None:
+    module = deepcopy(model("resnet"))
+    recorded: list[bool] = []
+    module.layer2.register_forward_hook(lambda _part, _args, output: recorded.append(output.requires_grad))
+    maps(module, "layer4", zoo.noise(2).requires_grad_(True))
+    assert recorded == [False]
+
+
+def test_maps_made_inside_inference_mode_can_be_written_to_outside() -> None:
+    with torch.inference_mode():
+        (found, *_) = maps(deepcopy(model("resnet")), "layer4")
+    assert not found.is_inference()
+    found.add_(1)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_a_torchscript_part_in_training_mode_is_refused() -> None:
+    module = deepcopy(model("resnet"))
+    module.fc = nn.Sequential(torch.jit.script(nn.Dropout(0.9)), module.fc)
+    module.train()
+    with pytest.raises(ModelError, match=r"model\.eval"):
+        maps(module, "layer4")
+    assert module.training
+    maps(module.eval(), "layer4")

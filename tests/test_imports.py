@@ -15,7 +15,7 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "straight"],
+    ["files", "snapshot", "straight"],
     ["registry", "images", "targets", "heatmap", "health", "custody"],
     ["render"],
     ["layers"],

@@ -444,3 +444,13 @@ def test_windows_have_no_layout() -> None:
     found = {record.name: layout(module, record, (64, 64)) for record in trace(module, zoo.noise())}
     assert found["layers.0.blocks.0.attn"] is None
     assert str(found["layers.0.blocks.0"]) == "NHWC 16×16"
+
+
+def test_attention_matrices_are_not_maps() -> None:
+    """Tokens × tokens has the aspect ratio of a square picture."""
+    module = zoo.vit()
+    for block in module.blocks:
+        block.attn.fused_attn = False
+    found = {record.name: layout(module, record, (64, 64)) for record in trace(module, zoo.noise())}
+    assert found["blocks.0.attn.attn_drop"] is None
+    assert found["blocks.0.norm1"] is not None

@@ -495,3 +495,24 @@ def test_leading_projection_is_that_of_a_full_decomposition(channels: int, count
 @pytest.mark.parametrize(("channels", "count"), [(3, 1), (1, 1), (5, 5)])
 def test_leading_projection_of_nothing_is_nothing(channels: int, count: int) -> None:
     assert torch.equal(heatmap._leading_projection(torch.zeros(1, channels, count)), torch.zeros(1, count))
+
+
+def test_the_sign_of_eigencam_where_all_norms_are_equal() -> None:
+    """Behind a fresh LayerNorm the strength of activations tells nothing: then the furthest position does."""
+    activations = torch.tensor([[3.0, 4], [4, 3], [5, 0], [4, -3], [0, 5]], dtype=torch.float64).T.reshape(
+        1, 2, 1, 5
+    )
+    function = registry.entry("eigencam").function
+    found = function(activations)
+    torch.testing.assert_close(found, function(activations[:, [1, 0]]))
+    assert found.flatten()[found.abs().argmax()] > 0
+
+
+def test_what_is_not_finite_gives_no_component_and_leaves_the_others() -> None:
+    """Half precision overflows."""
+    activations = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    alone = registry.entry("eigencam").function(activations[1:])
+    activations[0, 0, 0, 0] = float("inf")
+    found = registry.entry("eigencam").function(activations)
+    assert found[0].isnan().all()
+    torch.testing.assert_close(found[1:], alone)

@@ -22,14 +22,13 @@ from camlucida.errors import LayerError, ModelError
 if TYPE_CHECKING:
     from camlucida.layers.layout import Layout
     from camlucida.targets import Bound, Target
-    from camlucida.types import Activations, Gradients, Inputs
+    from camlucida.types import Activations, Gradients
 
 
 @dataclass(frozen=True)
 class Captured:
     """What a method can ask for, of one layer and one target; only what somebody asked for is filled."""
 
-    inputs: Inputs
     activations: Activations
     gradients: Gradients | None
 
@@ -67,15 +66,16 @@ def capture(
 ) -> Capture:
     """Run ``module`` once on ``inputs`` and catch activations and gradients of ``layers``.
 
-    ``targets[t][i]`` is target t for picture i. Half-precision tensors are returned as float32.
+    ``targets[t][i]`` is target t for picture i. Half-precision tensors are returned as float32. ``inputs``
+    (batch, channels, height, width) may be written to, since some models normalise them in place.
 
     Raises:
         LayerError: a layer does not run exactly once, or the score does not depend on it.
         ModelError: the model returns NaN.
     """
     with lent(module), torch.set_grad_enabled(gradients), tapped(module, layers) as taps:
-        inputs = inputs.clone()  # it may be an inference tensor, and some models normalise it in place
-        outputs = reading.logits_of(module(inputs.clone()))
+        inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
+        outputs = reading.logits_of(module(inputs))
         kept = [_once(name, tensors, len(inputs)) for name, tensors in taps.items()]
         if outputs.isnan().any():
             raise ModelError(
@@ -90,10 +90,7 @@ def capture(
     for place, (layout, tensor) in enumerate(zip(layouts, kept, strict=True)):
         activations = _maps(layout, tensor.detach())
         captured.append(
-            [
-                Captured(inputs, activations, None if row is None else _maps(layout, row[place]))
-                for row in gradients_of
-            ]
+            [Captured(activations, None if row is None else _maps(layout, row[place])) for row in gradients_of]
         )
     return Capture(outputs.detach(), bound, [score.detach() for score in scores], layouts, captured)
 
@@ -167,8 +164,8 @@ def _gradients(scores: list[Tensor], target: int, layers: Sequence[str], kept: l
     for name, gradient in zip(layers, gradients, strict=True):
         if gradient is None:
             raise LayerError(
-                f"the score does not depend on layer {name!r}: choose a layer on the way to the logits "
-                "(`camlucida layers MODEL` lists them)"
+                f"the score does not depend on layer {name!r}, or the model switches gradients off behind it: "
+                "choose a layer on the way to the logits (`camlucida layers MODEL` lists them)"
             )
     return [gradient for gradient in gradients if gradient is not None]
 

@@ -1,19 +1,18 @@
 """The user's module, lent and given back: the one context manager through which anything here runs a model.
 
 While lent, the module is in evaluation mode and its parameters record no gradients; compiled code, gradient
-checkpoints and the user's hooks on gradients are put aside. When it comes back,
-also after an error, everything is as it was: modes, hooks, flags, ``.grad``, buffers, forwards that were
-set on instances, and the tensors and containers in plain attributes (some models cache attention biases
-there in evaluation mode). Parameters are not copied: a model that writes to them while it runs is reported.
+checkpoints and the user's hooks on gradients are put aside. When it comes back, also after an error,
+everything is as it was: modes, hooks, flags, ``.grad``, buffers, forwards that were set on instances, and the
+tensors and containers in plain attributes (some models cache attention biases there in evaluation mode).
+Parameters are not copied: a model that writes to them while it runs is reported.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.errors import ModelError
+from camlucida.snapshot import remember
 from camlucida.straight import straight
 
 Undo = Callable[[], None]
@@ -54,16 +54,13 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
     """
     with _lock(module), torch.inference_mode(False), torch.no_grad(), straight():
         modules, parameters = list(module.modules()), list(module.parameters())
-        remembered = [_remember_flags(parameters)]
-        seen: dict[int, Any] = {}
-        for part in modules:
-            _remember(part.__dict__, seen, remembered)
+        snapshot = remember([part.__dict__ for part in modules])
+        put_back_flags = _remember_flags(parameters)
         versions = _versions(parameters)
         try:
             _prepare(modules, parameters)
-            for held in seen.values():
-                if isinstance(held, (dict, list)):
-                    _clone_inference(held)
+            if snapshot.inference or any(parameter.is_inference() for parameter in parameters):
+                _clone_inference(snapshot.containers)
             yield module
             if versions != _versions(parameters):
                 raise ModelError(
@@ -71,8 +68,8 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
                     "back as it was: pass a copy of it (copy.deepcopy)"
                 )
         finally:
-            for undo in remembered:
-                undo()
+            snapshot.put_back()
+            put_back_flags()
 
 
 def _lock(module: nn.Module) -> threading.RLock:
@@ -85,6 +82,8 @@ def _prepare(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -
         if parameter.requires_grad and not parameter.is_inference():
             parameter.requires_grad_(False)
     for part in modules:
+        if isinstance(part, torch.jit.ScriptModule) and part.training:
+            raise ModelError("this model has a TorchScript part in training mode: call model.eval() first")
         attributes = part.__dict__  # nn.Module.__setattr__ is slow, and none of this needs it
         attributes["training"] = False
         for flag in _CHECKPOINT_FLAGS:
@@ -95,13 +94,15 @@ def _prepare(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -
                 attributes[hooks] = OrderedDict()
 
 
-def _clone_inference(container: dict[Any, Any] | list[Any]) -> None:
+def _clone_inference(containers: Sequence[Any]) -> None:
     """A tensor made under inference mode cannot take part in a graph, its clone can."""
-    for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
-        if isinstance(value, Tensor) and value.is_inference():
-            clone = value.clone()
-            parameter = isinstance(value, nn.Parameter)
-            container[key] = nn.Parameter(clone, requires_grad=False) if parameter else clone
+    for container in containers:
+        keyed = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, value in list(keyed):
+            if isinstance(value, Tensor) and value.is_inference():
+                clone = value.clone()
+                parameter = isinstance(value, nn.Parameter)
+                container[key] = nn.Parameter(clone, requires_grad=False) if parameter else clone
 
 
 def _versions(parameters: Sequence[Tensor]) -> list[int]:
@@ -119,52 +120,3 @@ def _remember_flags(parameters: Sequence[nn.Parameter]) -> Undo:
                 parameter.grad = gradient
 
     return undo
-
-
-def _remember(value: Any, seen: dict[int, Any], remembered: list[Undo]) -> None:
-    """Append what puts back, in place, a container or tensor and all that it holds; ``seen`` is by id."""
-    if id(value) in seen:
-        return
-    if isinstance(value, Tensor):
-        # Parameters are watched by version instead; only inference mode writes to an inference tensor.
-        if not (isinstance(value, nn.Parameter) or value.is_inference() or value.is_meta):
-            seen[id(value)] = value
-            remembered.append(partial(_restore_tensor, value, value.detach().clone()))
-        return
-    seen[id(value)] = value
-    inside = list(value.values() if isinstance(value, dict) else value)
-    if isinstance(value, dict):
-        remembered.append(partial(_restore_dict, value, dict(value)))
-    elif not isinstance(value, tuple):
-        remembered.append(partial(_restore_collection, value, inside))
-    for inner in inside:
-        if isinstance(inner, _HOLDERS):
-            _remember(inner, seen, remembered)
-
-
-_HOLDERS = (Tensor, dict, list, set, tuple, deque)
-
-
-def _restore_tensor(tensor: Tensor, before: Tensor) -> None:
-    """By value, since writing through ``.data`` leaves no trace in the version, and without leaving one."""
-    if not torch.equal(tensor, before):
-        tensor.data.copy_(before)
-
-
-def _restore_dict(value: dict[Any, Any], before: dict[Any, Any]) -> None:
-    """Only where it changed, so that another thread never finds it empty."""
-    if list(map(id, value.values())) == list(map(id, before.values())) and list(value) == list(before):
-        return
-    for key in [key for key in value if key not in before]:
-        del value[key]
-    value.update(before)
-    if list(value) != list(before):  # an entry was removed and came back at the end
-        value.clear()
-        value.update(before)
-
-
-def _restore_collection(value: list[Any] | set[Any] | deque[Any], before: list[Any]) -> None:
-    if list(map(id, value)) == list(map(id, before)):
-        return
-    value.clear()
-    (value.update if isinstance(value, set) else value.extend)(before)

@@ -141,7 +141,8 @@ class Explainer:
         reading = Reading(logits_of, partial(self._layout, _size(batch)))
         caught = capture(self.module, batch, work.layers, work.targets, reading, gradients)
         probabilities = caught.outputs.float().softmax(dim=1)
-        maps = _maps(caught, work.methods)
+        with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
+            maps = _maps(caught, work.methods)
         explanations = []
         for i, one in enumerate(work.pictures):
             for place, (m, (entry, settings)) in product(range(len(work.layers)), enumerate(work.methods)):

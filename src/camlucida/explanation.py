@@ -60,9 +60,7 @@ class Explanation:
     probability: float | None
     provenance: Provenance
     frame: Frame
-    shown: Image | Tensor = field(
-        repr=False
-    )  # the picture, or the input tensor (channels, height, width) in 0…1
+    shown: Image | Tensor = field(repr=False)  # or bytes (channels, height, width)
     source: Path | None = None
 
     @property
@@ -228,14 +226,12 @@ def png_bytes(picture: Image) -> bytes:
 
 
 def _as_picture(shown: Image | Tensor) -> Image:
-    """The picture, or one made of an input tensor in 0…1; other channels than three are shown as grey."""
+    """The picture, or one made of a tensor of bytes; other channels than three are shown as grey."""
     from PIL import Image
     from torchvision.transforms.functional import to_pil_image
 
     if isinstance(shown, Image.Image):
         return shown
-    values = shown.detach().float().cpu().clamp(0, 1)
-    if values.shape[0] != 3:
-        values = values.mean(dim=0, keepdim=True)
-    picture: Image.Image = to_pil_image((values * 255).round().byte()).convert("RGB")
+    values = shown if shown.shape[0] == 3 else shown.float().mean(dim=0, keepdim=True).round().byte()
+    picture: Image.Image = to_pil_image(values.cpu()).convert("RGB")
     return picture

@@ -96,10 +96,14 @@ def _checked(tensor: Tensor, adapter: Adapter) -> Tensor:
 
 
 def _visible(tensor: Tensor, adapter: Adapter) -> Tensor:
-    """The input as values in 0…1: its normalisation undone, or stretched where none is known."""
-    tensor = tensor.detach()
+    """The input as a picture's bytes: its normalisation undone, or stretched where none is known."""
+    tensor = tensor.detach().float()
     if adapter.normalisation is None:
         low, high = tensor.min(), tensor.max()
-        return (tensor - low) / (high - low).clamp(min=torch.finfo(tensor.dtype).tiny)
-    mean, deviation = (torch.as_tensor(values).to(tensor).view(-1, 1, 1) for values in adapter.normalisation)
-    return tensor * deviation + mean
+        visible = (tensor - low) / (high - low).clamp(min=torch.finfo(tensor.dtype).tiny)
+    else:
+        mean, deviation = (
+            torch.as_tensor(values).to(tensor).view(-1, 1, 1) for values in adapter.normalisation
+        )
+        visible = tensor * deviation + mean
+    return visible.clamp_(0, 1).mul_(255).round_().byte()

@@ -19,7 +19,7 @@ from camlucida.images import Size
 
 Kind = Literal["NCHW", "NHWC", "tokens"]
 
-# Besides these, torch's and timm's modules whose name ends in 2d take and return NCHW.
+# Besides these, torch's and timm's modules with 2d in their name take and return NCHW.
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._BatchNorm,
@@ -83,19 +83,24 @@ def _readings(shape: tuple[int, ...], input_size: Size, prefix: int | None) -> l
     if len(shape) == 4:
         _, a, b, c = shape
         found = []
-        if _is_grid((b, c), input_size):
+        if _is_grid((b, c), input_size) and not (b == c and _token_grids(b, input_size, prefix)):
             found.append(Layout("NCHW", (b, c)))
         if _is_grid((a, b), input_size):
             found.append(Layout("NHWC", (a, b)))
         return found
     if len(shape) == 3 and prefix is not None:
-        positions = shape[1] - prefix
-        return [
-            Layout("tokens", grid, prefix)
-            for height in range(1, positions + 1)
-            if positions % height == 0 and _is_grid(grid := (height, positions // height), input_size)
-        ]
+        return [Layout("tokens", grid, prefix) for grid in _token_grids(shape[1], input_size, prefix)]
     return []
+
+
+def _token_grids(tokens: int, input_size: Size, prefix: int | None) -> list[Size]:
+    """The grids that so many tokens can stand for; in a model of tokens, tokens × tokens is attention."""
+    positions = 0 if prefix is None else tokens - prefix
+    return [
+        grid
+        for height in range(1, positions + 1)
+        if positions % height == 0 and _is_grid(grid := (height, positions // height), input_size)
+    ]
 
 
 def _is_grid(grid: Size, input_size: Size) -> bool:
@@ -121,7 +126,7 @@ def _made_by(maker: nn.Module) -> Kind | None:
     """The layout in which all parts of the module work that have a fixed one, None if they differ."""
     kinds: set[Kind] = set()
     for part in maker.modules():
-        if isinstance(part, _CHANNELS_FIRST) or type(part).__name__.endswith("2d"):
+        if isinstance(part, _CHANNELS_FIRST) or "2d" in type(part).__name__:
             kinds.add("NCHW")
         elif isinstance(part, _CHANNELS_LAST):
             kinds.add("NHWC")
