@@ -58,25 +58,25 @@ class Reading:
 
 def capture(
     module: nn.Module,
-    inputs: Tensor,
+    pictures: Sequence[Tensor] | Tensor,
     layers: Sequence[str],
     targets: Sequence[Sequence[Target]],
     reading: Reading,
     gradients: bool = True,
 ) -> Capture:
-    """Run ``module`` once on ``inputs`` and catch activations and gradients of ``layers``.
+    """Run ``module`` once on a batch of ``pictures`` and catch activations and gradients of ``layers``.
 
-    ``targets[t][i]`` is target t for picture i. Half-precision tensors are returned as float32. ``inputs``
-    (batch, channels, height, width) may be written to, since some models normalise them in place.
+    Each picture is (channels, height, width), all of one size; ``targets[t][i]`` is target t for picture i.
+    Half-precision tensors are returned as float32.
 
     Raises:
         LayerError: a layer does not run exactly once, or the score does not depend on it.
         ModelError: the model returns NaN.
     """
     with lent(module), torch.set_grad_enabled(gradients), tapped(module, layers) as taps:
-        inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
-        outputs = reading.logits_of(module(inputs))
-        kept = [_once(name, tensors, len(inputs)) for name, tensors in taps.items()]
+        # A copy, since some models normalise their input in place, and gone before the backward.
+        outputs = reading.logits_of(module(torch.stack([picture.detach() for picture in pictures])))
+        kept = [_once(name, tensors, len(pictures)) for name, tensors in taps.items()]
         if outputs.isnan().any():
             raise ModelError(
                 f"{type(module).__name__} returns NaN for this picture: check its weights, its dtype "

@@ -25,7 +25,7 @@ from camlucida.models.adapter import logits_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import load, split_layer
 from camlucida.models.place import move
-from camlucida.prepare import Prepared, batches, listed, prepare, preprocess_named
+from camlucida.prepare import Prepared, batches, listed, prepare, preprocess_named, visible
 from camlucida.registry import Entry
 from camlucida.targets import PerPicture, Target, resolve
 
@@ -136,28 +136,18 @@ class Explainer:
         return trace(self.module, tensor[None])
 
     def _explain_batch(self, work: _Work) -> list[Explanation]:
-        batch = torch.stack([one.tensor for one in work.pictures])
+        pictures = [one.tensor for one in work.pictures]
         gradients = any("gradients" in entry.needs for entry, _ in work.methods)
-        reading = Reading(logits_of, partial(self._layout, _size(batch)))
-        caught = capture(self.module, batch, work.layers, work.targets, reading, gradients)
-        probabilities = caught.outputs.float().softmax(dim=1)
+        reading = Reading(logits_of, partial(self._layout, _size(pictures[0])))
+        caught = capture(self.module, pictures, work.layers, work.targets, reading, gradients)
         with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
             maps = _maps(caught, work.methods)
+            probabilities = caught.outputs.float().softmax(dim=1)
         explanations = []
         for i, one in enumerate(work.pictures):
-            for place, (m, (entry, settings)) in product(range(len(work.layers)), enumerate(work.methods)):
-                provenance = Provenance(
-                    model=self.adapter.name,
-                    weights=self.adapter.weights,
-                    layer=work.layers[place],
-                    layout=str(caught.layouts[place]),
-                    method=entry.name,
-                    options=settings,
-                    preprocess="none"
-                    if one.source is None and isinstance(one.shown, Tensor)
-                    else self.preprocess_name,
-                    versions=self._versions,
-                )
+            drawn_on = one.picture or visible(one.tensor, self.adapter)
+            for place, m in product(range(len(work.layers)), range(len(work.methods))):
+                provenance = self._provenance(work, caught, (place, m), one)
                 for t, row in enumerate(caught.bound):
                     index = row[i].index
                     explanations.append(
@@ -171,11 +161,25 @@ class Explainer:
                             probability=None if index is None else float(probabilities[i, index]),
                             provenance=provenance,
                             frame=one.frame,
-                            shown=one.shown,
+                            shown=drawn_on,
                             source=one.source,
                         )
                     )
         return explanations
+
+    def _provenance(self, work: _Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
+        place, m = which
+        entry, settings = work.methods[m]
+        return Provenance(
+            model=self.adapter.name,
+            weights=self.adapter.weights,
+            layer=work.layers[place],
+            layout=str(caught.layouts[place]),
+            method=entry.name,
+            options=settings,
+            preprocess="none" if one.picture is None else self.preprocess_name,
+            versions=self._versions,
+        )
 
     def _layout(self, input_size: Size, name: str, tensor: Tensor) -> Layout:
         maker = self.module.get_submodule(name)

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The model's input (channels, height, width), where it lies, what is drawn on, and its file."""
+    """The model's input (channels, height, width), where it lies, the picture if there is one, and its file."""
 
     tensor: Tensor
     frame: Frame
-    shown: Image | Tensor
+    picture: Image | None
     source: Path | None
 
 
@@ -65,11 +65,11 @@ def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> Prepared:
     if isinstance(picture, Tensor):
         tensor = _checked(picture, adapter)
         frame = Frame.whole((int(tensor.shape[1]), int(tensor.shape[2])))
-        return Prepared(tensor.to(place.device, place.dtype), frame, _visible(tensor, adapter), None)
-    shown = images.load(picture)
-    tensor, frame = preprocess(shown)
+        return Prepared(tensor.to(place.device, place.dtype), frame, None, None)
+    loaded = images.load(picture)
+    tensor, frame = preprocess(loaded)
     source = Path(picture) if isinstance(picture, (str, Path)) else None
-    return Prepared(tensor.to(place.device, place.dtype), frame, shown, source)
+    return Prepared(tensor.to(place.device, place.dtype), frame, loaded, source)
 
 
 def batches(prepared: Sequence[Prepared], size: int) -> Iterator[tuple[int, list[Prepared]]]:
@@ -95,7 +95,7 @@ def _checked(tensor: Tensor, adapter: Adapter) -> Tensor:
     return tensor
 
 
-def _visible(tensor: Tensor, adapter: Adapter) -> Tensor:
+def visible(tensor: Tensor, adapter: Adapter) -> Tensor:
     """The input as a picture's bytes: its normalisation undone, or stretched where none is known."""
     tensor = tensor.detach().float()
     if adapter.normalisation is None:
