@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 CELL = 288  # the longer side of the largest picture, in pixels
 TEXT, GAP = 17, 12
 LINE = TEXT + 6
+SMALLEST = 15  # of a text that does not fit at its usual size
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def _margin(labels: Sequence[Sequence[str]]) -> int:
 
 
 def _centred(draw: ImageDraw, text: str, at: tuple[int, int], width: int, bold: bool = False) -> None:
-    text = fit(text, TEXT, width, bold)
-    left = at[0] + (width - font(TEXT, bold).getlength(text)) / 2
-    draw.text((left, at[1]), text, fill=INK, font=font(TEXT, bold))
+    """``text`` over ``width`` pixels: a little smaller if it is too long, and shortened if it still is."""
+    size = next((s for s in range(TEXT, SMALLEST, -1) if font(s, bold).getlength(text) <= width), SMALLEST)
+    text = fit(text, size, width, bold)
+    left = at[0] + (width - font(size, bold).getlength(text)) / 2
+    draw.text((left, at[1]), text, fill=INK, font=font(size, bold))
