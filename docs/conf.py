@@ -70,7 +70,7 @@ def page_of(entry: Entry) -> str:
         "Needs": " and ".join(entry.needs),
         "Depends on the class": "no" if entry.classless else "yes",
         "Below zero": "evidence against" if entry.signed else "no meaning of its own",
-        "Can be smoothed by its principal component": "yes" if entry.returns == "contributions" else "no",
+        "Eigen smoothing": "no: it has no contributions" if entry.returns == "heatmap" else "applies",
         "Cost": entry.cost,
         "Source": f"{paper.citation}, {source}{equation}",
     }

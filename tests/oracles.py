@@ -162,3 +162,76 @@ ORACLES: dict[str, Oracle] = {
     "eigengradcam": eigengradcam,
     "random": random,
 }
+
+
+# -- methods that run the network ---------------------------------------------------------------------------
+
+
+def _interpolation(cells: int, pixels: int) -> np.ndarray:
+    """The share (pixels, cells) that each cell has in each pixel: linear between centres, level beyond."""
+    shares = np.zeros((pixels, cells))
+    for pixel in range(pixels):
+        centre = min(max((pixel + 0.5) * cells / pixels - 0.5, 0.0), cells - 1.0)
+        cell = int(centre)
+        shares[pixel, cell] += 1 - (centre - cell)
+        if cell + 1 < cells:
+            shares[pixel, cell + 1] += centre - cell
+    return shares
+
+
+def upsampled(channel: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) brought to ``size`` (height, width), bilinear, corners not aligned."""
+    down, across = (_interpolation(*pair) for pair in zip(channel.shape, size, strict=True))
+    return down @ channel @ across.T
+
+
+def scorecam(activations: np.ndarray, picture: np.ndarray, score: Callable[[np.ndarray], float]) -> np.ndarray:
+    """Wang et al., Algorithm 1, with the black baseline, whose score is the same for all channels.
+
+    The normalisation of a channel that is the same everywhere is not defined: it takes no part.
+    """
+    baseline = score(np.zeros_like(picture))
+    gains: dict[int, float] = {}
+    for k, channel in enumerate(activations):
+        mask = upsampled(channel, picture.shape[1:])
+        if mask.max() > mask.min() and channel.max() > channel.min():
+            gains[k] = score(picture * (mask - mask.min()) / (mask.max() - mask.min())) - baseline
+    largest = max(gains.values(), default=0.0)
+    total = sum(np.exp(gain - largest) for gain in gains.values())
+    heatmap = np.zeros(activations.shape[1:])
+    for k, gain in gains.items():
+        heatmap += np.exp(gain - largest) / total * activations[k]
+    return heatmap
+
+
+def ablationcam(activations: np.ndarray, score: Callable[[np.ndarray], float]) -> np.ndarray:
+    """Desai and Ramaswamy, equation 2: what the score loses without a channel, as a share of the score.
+
+    Of its magnitude, where the paper has positive scores only.
+    """
+    whole = score(activations)
+    heatmap = np.zeros(activations.shape[1:])
+    for k, channel in enumerate(activations):
+        ablated = activations.copy()
+        ablated[k] = 0
+        heatmap += (whole - score(ablated)) / abs(whole) * channel
+    return heatmap
+
+
+def fullgrad(picture: np.ndarray, gradient: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:
+    """Srinivas and Fleuret, equation 8: magnitudes rescaled to 0…1, upsampled, added over all channels."""
+    heatmap = np.zeros(picture.shape[1:])
+    for term in [picture * gradient, *terms]:
+        magnitudes = np.abs(term)
+        if magnitudes.max() == magnitudes.min():
+            continue
+        for channel in (magnitudes - magnitudes.min()) / (magnitudes.max() - magnitudes.min()):
+            heatmap += upsampled(channel, picture.shape[1:])
+    return heatmap
+
+
+RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {
+    "scorecam": scorecam,
+    "ablationcam": ablationcam,
+    "fullgrad": fullgrad,
+}

@@ -1,36 +1,53 @@
 """One forward, one short backward: what the methods need of a model, and nothing of it touched.
 
 Everything before the layers of interest is free: with parameters frozen while the model is lent, autograd
-records from the layers' outputs to the logits only.
+records from the layers' outputs to the logits only, unless a method needs the gradient of the input as well.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
+from camlucida.bias import Biased, BiasWatch
 from camlucida.custody import lent
 from camlucida.errors import LayerError, ModelError
+from camlucida.runs import Runs
+from camlucida.taps import once, tapped
 
 if TYPE_CHECKING:
+    from camlucida.health import Finding
     from camlucida.layers.layout import Layout
     from camlucida.targets import Bound, Target
-    from camlucida.types import Activations, Gradients
+    from camlucida.types import Activations, Gradients, Inputs, Run, Scores
+
+ALL_GRADIENTS = frozenset(("gradients",))
 
 
 @dataclass(frozen=True)
 class Captured:
-    """What a method can ask for, of one layer and one target; only what somebody asked for is filled."""
+    """What a method can ask for, of one layer and one target; only what somebody asked for is filled.
+
+    ``scores`` (batch, targets) has all targets. ``score`` and ``resume`` run the network, or what follows the
+    layer, on many variants (see ``types.Run``). ``bias_terms`` are bias × gradient of each operation that adds
+    a bias and has positions, (batch, channels, height, width) each, on the grid that it works on.
+    """
 
     activations: Activations
-    gradients: Gradients | None
+    gradients: Gradients | None = None
+    scores: Scores | None = None
+    inputs: Inputs | None = None
+    score: Run | None = None
+    resume: Run | None = None
+    input_gradients: Gradients | None = None
+    bias_terms: tuple[Tensor, ...] = ()
+    unplaced: int = 0  # operations with a bias whose positions could not be told
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class Capture:
     """One run of the model on a batch: logits (batch, classes), and what was caught on the way.
 
     ``bound[t][i]`` is target t fixed for picture i and ``scores[t][i]`` its value; ``captured[l][t]`` and
-    ``layouts[l]`` belong to layer l.
+    ``layouts[l]`` belong to layer l. ``notes(l, i)`` is what came up while variants of picture i were run.
     """
 
     outputs: Tensor
@@ -46,14 +63,53 @@ class Capture:
     scores: list[Tensor]
     layouts: list[Layout]
     captured: list[list[Captured]]
+    notes: Callable[[int, int], tuple[Finding, ...]] = lambda _layer, _picture: ()
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a model's numbers are read: output → logits (batch, classes); (layer name, its output) → layout."""
+    """How a model's numbers are read.
+
+    ``logits_of``: output → logits (batch, classes). ``layout_of``: (layer name, its output) → layout.
+    ``grid_of``: (tensor, whether its channels are last) → layout, None where it has no positions.
+    """
 
     logits_of: Callable[[Any], Tensor]
     layout_of: Callable[[str, Tensor], Layout]
+    grid_of: Callable[[Tensor, bool], Layout | None] = lambda _tensor, _last: None
+
+
+@contextmanager
+def capturing(
+    module: nn.Module,
+    pictures: Sequence[Tensor] | Tensor,
+    layers: Sequence[str],
+    targets: Sequence[Sequence[Target]],
+    reading: Reading,
+    needs: frozenset[str] = ALL_GRADIENTS,
+) -> Iterator[Capture]:
+    """Run ``module`` once on a batch of ``pictures`` and catch what is needed; it stays lent meanwhile.
+
+    Each picture is (channels, height, width), all of one size; ``targets[t][i]`` is target t for picture i.
+    ``needs`` are fields of ``Captured``. Half-precision tensors are returned as float32.
+
+    Raises:
+        LayerError: a layer does not run exactly once, or the score does not depend on it.
+        ModelError: the model returns NaN.
+    """
+    with lent(module):
+        caught = _run(module, pictures, (layers, targets), reading, needs)
+        shared: dict[str, Any] = {}
+        if "scores" in needs:
+            shared["scores"] = torch.stack(caught.scores, dim=1)
+        if needs & {"inputs", "score", "bias_terms"}:
+            shared["inputs"] = torch.stack(list(pictures)).detach()
+        runs = [Runs(module, name, pictures, caught.bound, reading.logits_of) for name in layers]
+        captured = []
+        for run, layout, row in zip(runs, caught.layouts, caught.captured, strict=True):
+            calls: dict[str, Any] = {"score": run.score, "resume": partial(run.resume, layout)}
+            captured.append([replace(one, **shared, **calls) for one in row])
+        yield replace(caught, captured=captured, notes=lambda layer, picture: runs[layer].notes(picture))
 
 
 def capture(
@@ -64,110 +120,90 @@ def capture(
     reading: Reading,
     gradients: bool = True,
 ) -> Capture:
-    """Run ``module`` once on a batch of ``pictures`` and catch activations and gradients of ``layers``.
+    """``capturing`` for methods that do not run the model again."""
+    needs = ALL_GRADIENTS if gradients else frozenset()
+    with capturing(module, pictures, layers, targets, reading, needs) as caught:
+        return caught
 
-    Each picture is (channels, height, width), all of one size; ``targets[t][i]`` is target t for picture i.
-    Half-precision tensors are returned as float32.
 
-    Raises:
-        LayerError: a layer does not run exactly once, or the score does not depend on it.
-        ModelError: the model returns NaN.
-    """
-    with lent(module), torch.set_grad_enabled(gradients), tapped(module, layers) as taps:
-        # A copy, since some models normalise their input in place, and gone before the backward.
-        outputs = reading.logits_of(module(torch.stack([picture.detach() for picture in pictures])))
-        kept = [_once(name, tensors, len(pictures)) for name, tensors in taps.items()]
-        if outputs.isnan().any():
-            raise ModelError(
-                f"{type(module).__name__} returns NaN for this picture: check its weights, its dtype "
-                "(half precision overflows in some models) and the input's normalisation"
-            )
+def _run(
+    module: nn.Module,
+    pictures: Sequence[Tensor] | Tensor,
+    asked: tuple[Sequence[str], Sequence[Sequence[Target]]],
+    reading: Reading,
+    needs: frozenset[str],
+) -> Capture:
+    """The lent module's one forward, and the backward of each target."""
+    layers, targets = asked
+    whole = "bias_terms" in needs
+    recording = whole or "gradients" in needs
+    watch = BiasWatch() if whole else None
+    with torch.set_grad_enabled(recording), tapped(module, layers) as taps:
+        # A copy, since some models normalise their input in place, and gone before a short backward.
+        inputs = [torch.stack([picture.detach() for picture in pictures]).requires_grad_(whole)]
+        with watch or nullcontext():
+            outputs = reading.logits_of(module(inputs[0].clone() if whole else inputs.pop()))
+        kept = [once(name, tensors, len(pictures)) for name, tensors in taps.items()]
+        _check_finite(module, outputs)
         bound = [[target.bind(outputs, i) for i, target in enumerate(row)] for row in targets]
         scores = [torch.cat([b(outputs[i : i + 1]) for i, b in enumerate(row)]) for row in bound]
-        gradients_of = [_gradients(scores, t, layers, kept) if gradients else None for t in range(len(scores))]
     layouts = [reading.layout_of(name, tensor) for name, tensor in zip(layers, kept, strict=True)]
-    captured = []
-    for place, (layout, tensor) in enumerate(zip(layouts, kept, strict=True)):
-        activations = _maps(layout, tensor.detach())
-        captured.append(
-            [Captured(activations, None if row is None else _maps(layout, row[place])) for row in gradients_of]
-        )
+    maps = [_maps(layout, tensor.detach()) for layout, tensor in zip(layouts, kept, strict=True)]
+    captured: list[list[Captured]] = [[] for _ in layers]
+    biased = watch.found if watch else []
+    for t, score in enumerate(scores):
+        wanted = [*kept, *inputs, *(one.output for one in biased)] if recording else []
+        slopes = _slopes(score, wanted, retain=t < len(scores) - 1)
+        if "gradients" in needs:
+            _check_reached(layers, slopes)
+        extra = _whole(biased, slopes[len(kept) :], reading) if whole else {}
+        for place, layout in enumerate(layouts):
+            slope = slopes[place] if recording else None
+            captured[place].append(
+                Captured(maps[place], None if slope is None else _maps(layout, slope), **extra)
+            )
     return Capture(outputs.detach(), bound, [score.detach() for score in scores], layouts, captured)
 
 
-@contextmanager
-def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Catch what each layer returns in this thread, in the order of its calls.
-
-    With grad mode on, a caught tensor that records no gradients yet becomes a leaf that does, and grad mode
-    is switched on from there, also where the model itself has switched it off. What is caught is a clone,
-    and the model goes on with another, so that nothing can rewrite it in place.
-    """
-    thread, recording = threading.get_ident(), torch.is_grad_enabled()
-    caught: dict[str, list[Tensor]] = {name: [] for name in layers}
-
-    def tap(name: str) -> Callable[..., Any]:
-        def hook(_layer: nn.Module, _args: Any, output: Any) -> Any:
-            if threading.get_ident() != thread:
-                return None
-            tensor = _only_tensor(name, output)
-            kept = tensor.clone()
-            if recording and not kept.requires_grad:
-                kept = kept.detach().requires_grad_(True)
-            caught[name].append(kept)
-            torch.set_grad_enabled(recording)
-            handed = kept.clone()
-            return tree_map(lambda leaf: handed if leaf is tensor else leaf, output)
-
-        return hook
-
-    handles = [module.get_submodule(name).register_forward_hook(tap(name)) for name in layers]
-    try:
-        yield caught
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _only_tensor(name: str, output: Any) -> Tensor:
-    tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    if len(tensors) != 1:
-        raise LayerError(
-            f"layer {name!r} returns {len(tensors)} tensors and one is needed: choose a layer inside it"
+def _check_finite(module: nn.Module, outputs: Tensor) -> None:
+    if outputs.isnan().any():
+        raise ModelError(
+            f"{type(module).__name__} returns NaN for this picture: check its weights, its dtype "
+            "(half precision overflows in some models) and the input's normalisation"
         )
-    found: Tensor = tensors[0]
-    return found
 
 
-def _once(name: str, tensors: list[Tensor], batch: int) -> Tensor:
-    if len(tensors) != 1:
-        times = "never runs" if not tensors else f"runs {len(tensors)} times"
-        raise LayerError(
-            f"layer {name!r} {times} in a forward and must run once: choose another "
-            "(`camlucida layers MODEL` lists those that do)"
-        )
-    if tensors[0].shape[:1] != (batch,):
-        raise LayerError(
-            f"layer {name!r} returns {tuple(tensors[0].shape)} for a batch of {batch}, whose first axis is "
-            "not the pictures: choose another (`camlucida layers MODEL` lists those that work)"
-        )
-    return tensors[0]
+def _slopes(score: Tensor, wanted: list[Tensor], retain: bool) -> Sequence[Tensor | None]:
+    """The gradients of a target's score, summed over the batch; None where it does not depend."""
+    if not (wanted and score.requires_grad):
+        return [None] * len(wanted)
+    slopes: Sequence[Tensor | None] = torch.autograd.grad(
+        score, wanted, torch.ones_like(score), retain_graph=retain, allow_unused=True
+    )
+    return slopes
 
 
-def _gradients(scores: list[Tensor], target: int, layers: Sequence[str], kept: list[Tensor]) -> list[Tensor]:
-    """The gradient of one target's score, summed over the batch, with respect to each layer."""
-    score = scores[target]
-    gradients: Sequence[Tensor | None] = [None] * len(kept)
-    if score.requires_grad:
-        last = target == len(scores) - 1
-        gradients = torch.autograd.grad(score.sum(), kept, retain_graph=not last, allow_unused=True)
-    for name, gradient in zip(layers, gradients, strict=True):
-        if gradient is None:
+def _check_reached(layers: Sequence[str], slopes: Sequence[Tensor | None]) -> None:
+    for name, slope in zip(layers, slopes, strict=False):
+        if slope is None:
             raise LayerError(
                 f"the score does not depend on layer {name!r}, or the model switches gradients off behind it: "
                 "choose a layer on the way to the logits (`camlucida layers MODEL` lists them)"
             )
-    return [gradient for gradient in gradients if gradient is not None]
+
+
+def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:
+    """The input's gradient, and the bias terms that have positions, as maps."""
+    terms, unplaced = [], 0
+    for one, slope in zip(biased, slopes[1:], strict=True):
+        if slope is None:
+            continue
+        layout = reading.grid_of(one.output, one.channels_last)
+        if layout is not None:
+            terms.append(_maps(layout, one.term(slope)))
+        elif one.output.numel() > len(one.output) * one.bias.numel():  # else it has no positions
+            unplaced += 1
+    return {"input_gradients": slopes[0], "bias_terms": tuple(terms), "unplaced": unplaced}
 
 
 def _maps(layout: Layout, tensor: Tensor) -> Tensor:

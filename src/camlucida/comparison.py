@@ -13,6 +13,7 @@ from camlucida.explanation import Explanation, name_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.prepare import listed
 from camlucida.sheet import Sheet
+from camlucida.smoothing import Smooth
 from camlucida.targets import PerPicture
 
 TUTORIAL_MODELS = (
@@ -29,6 +30,7 @@ def compare(
     methods: Sequence[str] = ("gradcam",),
     targets: Sequence[Any] = (None,),
     options: Options | None = None,
+    smooth: Sequence[Smooth] = (),
     **settings: Unpack[Settings],
 ) -> Sheet:
     """Pictures × targets × methods as rows and models as columns; with one model, methods as columns.
@@ -38,7 +40,7 @@ def compare(
     if not models:
         raise OptionError("compare needs at least one model")
     explainers = [Explainer(model, **settings) for model in models]
-    return compare_with(explainers, listed(pictures), methods, targets, options)
+    return compare_with(explainers, listed(pictures), methods, targets, options, smooth)
 
 
 def compare_with(
@@ -47,6 +49,7 @@ def compare_with(
     methods: Sequence[str],
     targets: Sequence[Any],
     options: Options | None = None,
+    smooth: Sequence[Smooth] = (),
 ) -> Sheet:
     """``compare`` with models that are ready already."""
     names = _distinct([explainer.title for explainer in explainers])
@@ -54,7 +57,7 @@ def compare_with(
     labels: list[list[str]] = []
     for i, picture in enumerate(pictures):
         asked = [_of_picture(target, i, len(pictures)) for target in targets]
-        by_model = [explainer.explain(picture, methods, asked, options=options) for explainer in explainers]
+        by_model = [e.explain(picture, methods, asked, options=options, smooth=smooth) for e in explainers]
         cells = {
             (j, m, t): explanations[m * len(targets) + t]
             for j, explanations in enumerate(by_model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -13,21 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import registry
-from camlucida.capture import Capture, Reading, capture
-from camlucida.errors import OptionError, PictureError
+from camlucida.capture import Capture, Reading, capturing
+from camlucida.errors import ModelError, OptionError, PictureError, one_of
 from camlucida.explanation import Explanation, Provenance, versions
-from camlucida.heatmap import reduce
 from camlucida.images import Size
-from camlucida.layers.layout import Layout, layout_of
+from camlucida.layers.layout import Layout, grid_of, layout_of
 from camlucida.layers.locate import check_layer, default_layer, prefix_tokens
 from camlucida.layers.trace import Record, trace
 from camlucida.models.adapter import logits_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import load, split_layer
 from camlucida.models.place import move
+from camlucida.pipeline import Key, Mapped, maps_of, of_layers, of_views
 from camlucida.prepare import Prepared, batches, listed, prepare, preprocess_named, visible
-from camlucida.registry import Entry
+from camlucida.smoothing import SMOOTHS, VIEWS, Smooth
 from camlucida.targets import PerPicture, Target, resolve
+from camlucida.work import Work
 
 Options = Mapping[str, Mapping[str, Any]]  # method → option → value
 
@@ -87,6 +87,7 @@ class Explainer:
         targets: Sequence[Any] = (None,),
         layers: Sequence[str | None] = (None,),
         options: Options | None = None,
+        smooth: Sequence[Smooth] = (),
     ) -> list[Explanation]:
         """Explanations in the order pictures × layers × methods × targets.
 
@@ -94,6 +95,9 @@ class Explainer:
         tensor (channels, height, width), which is taken as the model's input as it is; a float tensor
         (batch, channels, height, width) is a batch of those. A target is None for the top class, a class
         index or name, a Target, a callable, or PerPicture. ``options`` gives methods' options by name.
+        A layer "a+b" is the mean of both layers' maps, each scaled to its largest value. ``smooth`` takes "aug"
+        (the mean over six views of the picture, mirrored and scaled) and "eigen" (the first principal component
+        of the channels' contributions, in place of their sum).
 
         Raises:
             CamlucidaError: something given does not exist or does not fit; its child says what.
@@ -104,16 +108,24 @@ class Explainer:
         rows = [_per_picture(target, self.adapter.labels, len(prepared)) for target in targets]
         if not (prepared and entries and rows and layers):
             raise OptionError("explain needs at least one picture, method, target and layer")
+        for way in smooth:
+            if way not in SMOOTHS:
+                raise OptionError(one_of("smoothing", way, list(SMOOTHS), f"it is one of {', '.join(SMOOTHS)}"))
         explanations: list[Explanation] = []
         for start, group in batches(prepared, self.batch_size):
-            work = _Work(
+            work = Work(
                 group,
-                [self.layer_name(name, group[0].tensor) for name in layers],
+                [self._layer_names(name, group[0].tensor) for name in layers],
                 list(zip(entries, settings, strict=True)),
                 [row[start : start + len(group)] for row in rows],
+                tuple(dict.fromkeys(smooth)),
             )
             explanations += self._explain_batch(work)
         return explanations
+
+    def _layer_names(self, name: str | None, tensor: Tensor) -> tuple[str, ...]:
+        names: Sequence[str | None] = name.split("+") if name else [None]
+        return tuple(self.layer_name(one, tensor) for one in names)
 
     @property
     def title(self) -> str:
@@ -135,65 +147,88 @@ class Explainer:
         """What each of the model's modules takes and returns for an input (channels, height, width)."""
         return trace(self.module, tensor[None])
 
-    def _explain_batch(self, work: _Work) -> list[Explanation]:
-        pictures = [one.tensor for one in work.pictures]
-        gradients = any("gradients" in entry.needs for entry, _ in work.methods)
-        reading = Reading(logits_of, partial(self._layout, _size(pictures[0])))
-        caught = capture(self.module, pictures, work.layers, work.targets, reading, gradients)
-        with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
-            maps = _maps(caught, work.methods)
-            probabilities = caught.outputs.float().softmax(dim=1)
+    def _explain_batch(self, work: Work) -> list[Explanation]:
+        """The explanations of one batch; where memory ends, of its halves."""
+        try:
+            maps, caught = self._maps(work)
+        except torch.OutOfMemoryError:
+            if len(work.pictures) == 1:
+                raise ModelError(
+                    "one picture is more than this device's memory: use a smaller model, or another device"
+                ) from None
+            return [one for half in work.halves() for one in self._explain_batch(half)]
+        step = VIEWS if "aug" in work.smooth else 1  # a picture's plain view is its first
+        probabilities = caught.outputs.float().softmax(dim=1)[::step]
         explanations = []
         for i, one in enumerate(work.pictures):
             drawn_on = one.picture or visible(one.tensor, self.adapter)
             for place, m in product(range(len(work.layers)), range(len(work.methods))):
                 provenance = self._provenance(work, caught, (place, m), one)
                 for t, row in enumerate(caught.bound):
-                    index = row[i].index
+                    index = row[i * step].index
+                    mapped = maps[place, m, t][i]
                     explanations.append(
                         Explanation(
-                            heatmap=maps[place, m, t][i],
+                            heatmap=mapped.heatmap,
                             index=index,
-                            label=None
-                            if index is None or not self.adapter.labels
-                            else self.adapter.labels[index],
-                            score=float(caught.scores[t][i]),
+                            label=None if index is None else self._label(index),
+                            score=float(caught.scores[t][i * step]),
                             probability=None if index is None else float(probabilities[i, index]),
                             provenance=provenance,
                             frame=one.frame,
                             shown=drawn_on,
                             source=one.source,
+                            spread=mapped.spread,
+                            notes=mapped.notes,
                         )
                     )
         return explanations
 
-    def _provenance(self, work: _Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
+    def _maps(self, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
+        """The maps by layer asked for, method and target, and the capture that they come from."""
+        tensors, targets = work.inputs()
+        names = work.names
+        size = _size(tensors[0])
+        reading = Reading(logits_of, partial(self._layout, size), partial(self._grid, size, len(tensors)))
+        needs = frozenset(need for entry, _ in work.methods for need in entry.needs)
+        with capturing(self.module, tensors, names, targets, reading, needs) as caught:
+            single = maps_of(caught, work.methods, "eigen" in work.smooth)
+        with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
+            if "aug" in work.smooth:
+                single = {key: of_views(maps) for key, maps in single.items()}
+            maps = {
+                (place, m, t): of_layers([single[names.index(name), m, t] for name in layer])
+                for place, layer in enumerate(work.layers)
+                for m, t in product(range(len(work.methods)), range(len(targets)))
+            }
+        return maps, caught
+
+    def _label(self, index: int) -> str | None:
+        return self.adapter.labels[index] if self.adapter.labels else None
+
+    def _provenance(self, work: Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
         place, m = which
         entry, settings = work.methods[m]
+        layouts = [str(caught.layouts[work.names.index(name)]) for name in work.layers[place]]
+        whole = "activations" not in entry.needs
         return Provenance(
             model=self.adapter.name,
             weights=self.adapter.weights,
-            layer=work.layers[place],
-            layout=str(caught.layouts[place]),
+            layer="all layers" if whole else "+".join(work.layers[place]),
+            layout="input" if whole else " + ".join(layouts),
             method=entry.name,
             options=settings,
+            smooth=work.smooth,
             preprocess="none" if one.picture is None else self.preprocess_name,
             versions=self._versions,
         )
 
+    def _grid(self, size: Size, batch: int, tensor: Tensor, channels_last: bool) -> Layout | None:
+        return grid_of(tuple(tensor.shape), batch, size, prefix_tokens(self.module), channels_last)
+
     def _layout(self, input_size: Size, name: str, tensor: Tensor) -> Layout:
         maker = self.module.get_submodule(name)
         return layout_of(tuple(tensor.shape), input_size, prefix_tokens(self.module), maker)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """One batch: pictures of one input size, layers, methods with their settings, targets per picture."""
-
-    pictures: list[Prepared]
-    layers: list[str]
-    methods: list[tuple[Entry, dict[str, Any]]]
-    targets: list[list[Target]]
 
 
 def explain(
@@ -215,19 +250,6 @@ def explain(
             f"explain takes one picture, got {len(explanations)}: use Explainer(model).explain(pictures)"
         )
     return explanations[0]
-
-
-def _maps(caught: Capture, methods: list[tuple[Entry, dict[str, Any]]]) -> dict[tuple[int, int, int], Tensor]:
-    """The raw maps (batch, height, width) float32 by (layer, method, target), each computed once."""
-    maps: dict[tuple[int, int, int], Tensor] = {}
-    for (place, row), (m, (entry, settings)) in product(enumerate(caught.captured), enumerate(methods)):
-        for t, captured in enumerate(row):
-            if t and entry.classless:
-                maps[place, m, t] = maps[place, m, 0]
-                continue
-            result = entry.function(*(getattr(captured, need) for need in entry.needs), **settings)
-            maps[place, m, t] = (reduce(result) if entry.returns == "contributions" else result).float()
-    return maps
 
 
 def _per_picture(target: Any, labels: Sequence[str] | None, count: int) -> list[Target]:

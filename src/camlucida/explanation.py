@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
 from camlucida.errors import OptionError, OutputError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = ("png", "jpg", "webp")
+Show = Literal["map", "spread"]
 _RANDOM_MARK = "random weights"
 _PACKAGES = ("camlucida", "torch", "timm", "numpy", "pillow")
 
@@ -40,6 +41,7 @@ class Provenance:
     options: Mapping[str, Any]
     preprocess: str
     versions: Mapping[str, str]
+    smooth: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,8 @@ class Explanation:
     float32, on the model's device. ``score`` is what was explained, a logit unless another target was
     asked for; ``index``, ``label`` and ``probability`` belong to the class, and are None for targets that
     speak of no single class. ``picture`` is what the map is drawn on and ``frame`` says where the model's
-    input lies on it. ``source`` is the file the picture came from.
+    input lies on it. ``source`` is the file the picture came from. ``spread`` (height, width) is how much the
+    map varies over the views of aug smoothing, None without it; ``notes`` are findings from making the map.
     """
 
     heatmap: Tensor
@@ -62,6 +65,8 @@ class Explanation:
     frame: Frame
     shown: Image | Tensor = field(repr=False)  # or bytes (channels, height, width)
     source: Path | None = None
+    spread: Tensor | None = None
+    notes: tuple[Finding, ...] = ()
 
     @property
     def model(self) -> str:
@@ -81,7 +86,8 @@ class Explanation:
 
     @cached_property
     def health(self) -> tuple[Finding, ...]:
-        return examine(self.heatmap)
+        """Reasons why the map is blank or not to be trusted; none if there are none."""
+        return (*self.notes, *examine(self.heatmap))
 
     @property
     def caption(self) -> str:
@@ -96,15 +102,33 @@ class Explanation:
         colormap: str = DEFAULT_COLORMAP,
         scale: Scale = "picture",
         limit_at: float | None = None,
+        show: Show = "map",
     ) -> Image:
         """The map over the picture, at the picture's own size; what the model never saw is not tinted.
 
         ``alpha`` is the weight of the colours. A diverging colormap (RdBu_r, coolwarm, …) shows evidence
         against as well. ``limit_at`` is the value of full colour, in place of the one that ``scale`` gives.
+        ``show="spread"`` draws how much the map varies over the views of aug smoothing.
+
+        Raises:
+            OptionError: there is no spread to show, or one of the others is none that exists.
         """
-        peak = limit([self.heatmap], scale, diverging(colormap))[0] if limit_at is None else limit_at
+        drawn = self.map_named(show)
+        peak = limit([drawn], scale, diverging(colormap))[0] if limit_at is None else limit_at
         mark = _RANDOM_MARK if self.provenance.weights == "random" else ""
-        return overlay(self.picture, lay(self.heatmap, self.frame), peak, alpha, colormap, mark)
+        return overlay(self.picture, lay(drawn, self.frame), peak, alpha, colormap, mark)
+
+    def map_named(self, show: Show) -> Tensor:
+        """The map itself, or its spread.
+
+        Raises:
+            OptionError: there is no spread without aug smoothing.
+        """
+        if show == "map":
+            return self.heatmap
+        if show != "spread" or self.spread is None:
+            raise OptionError(f"there is no {show} to show: 'spread' comes with aug smoothing (`--aug-smooth`)")
+        return self.spread
 
     def save(self, path: str | Path, **drawing: Any) -> Path:
         """Write the overlay (.png, .jpg, .webp; ``drawing`` goes to ``overlay``) or, as .npz, everything.
@@ -125,9 +149,9 @@ class Explanation:
         import numpy as np
 
         with written_whole(path, never=self.source) as file, file.open("wb") as stream:
-            np.savez_compressed(
-                stream, heatmap=self.heatmap.detach().cpu().numpy(), picture=np.asarray(self.picture)
-            )
+            maps = {"heatmap": self.heatmap} | ({} if self.spread is None else {"spread": self.spread})
+            arrays: dict[str, Any] = {name: one.detach().cpu().numpy() for name, one in maps.items()}
+            np.savez_compressed(stream, **arrays, picture=np.asarray(self.picture))
         manifest = path.with_suffix(".json")
         with written_whole(manifest, never=self.source) as file:
             file.write_text(json.dumps(self.manifest(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -144,6 +168,7 @@ class Explanation:
             "frame": asdict(self.frame),
             "source": None if self.source is None else str(self.source),
             "health": [asdict(finding) for finding in self.health],
+            "notes": len(self.notes),
         }
 
     @classmethod
@@ -162,6 +187,7 @@ class Explanation:
             facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 heatmap, picture = torch.from_numpy(arrays["heatmap"]), Image.fromarray(arrays["picture"])
+                spread = torch.from_numpy(arrays["spread"]) if "spread" in arrays else None
             if heatmap.ndim != 2 or picture.mode != "RGB":
                 raise ValueError(f"a map {tuple(heatmap.shape)} and a picture of mode {picture.mode}")
             names = Provenance.__dataclass_fields__
@@ -171,10 +197,14 @@ class Explanation:
                 label=facts["label"],
                 score=facts["score"],
                 probability=facts["probability"],
-                provenance=Provenance(**{name: facts[name] for name in names}),
+                provenance=Provenance(
+                    **{name: facts[name] for name in names} | {"smooth": tuple(facts["smooth"])}
+                ),
                 frame=Frame(**{name: tuple(value) for name, value in facts["frame"].items()}),
                 shown=picture,
                 source=None if facts["source"] is None else Path(facts["source"]),
+                spread=spread,
+                notes=tuple(Finding(**one) for one in facts["health"][: facts["notes"]]),
             )
         except (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError, AttributeError) as error:
             raise OutputError(

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+UNCLEAR_SIGN = 0.1  # correlation below which a component's sign says little
+_SATURATED = 0.999  # probability above which its gradient is next to nothing
+_ON_BORDER = 0.9  # share of the evidence in the outermost positions
+_SMALLEST_GRID = 3
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -21,33 +26,72 @@ class Finding:
         return f"{self.found}: {self.advice}"
 
 
+@dataclass(frozen=True)
+class Noted:
+    """What a method gives together with findings of its own, a tuple for each picture of the batch."""
+
+    values: Tensor
+    notes: tuple[tuple[Finding, ...], ...]
+
+
 def examine(heatmap: Tensor) -> tuple[Finding, ...]:
     """What there is to know of a raw map (height, width)."""
     if not bool(heatmap.isfinite().all()):
-        return (
-            Finding(
-                "not-finite",
-                "the map holds NaN or infinity",
-                "use float32 or float64 (`--dtype`), or another method",
-            ),
-        )
+        advice = "use float32 or float64 (`--dtype`), or another method"
+        return (Finding("not-finite", "the map holds NaN or infinity", advice),)
     low, high = float(heatmap.min()), float(heatmap.max())
-    if low == high == 0:
-        return (
-            Finding(
-                "all-zero",
-                "the map is zero everywhere, since the score does not change with any position of this layer",
-                "choose an earlier layer; where only the class token is read, one before the last attention",
-            ),
-        )
     if low == high:
-        return (Finding("constant", "the map is the same everywhere", "choose another layer or method"),)
+        found = "the map is zero everywhere" if high == 0 else "the map is the same everywhere"
+        return (Finding("constant", found, "choose another layer or method"),)
     if high <= 0:
-        return (
-            Finding(
-                "negative-only",
-                "the map is blank since every position speaks against this class",
-                "draw it with a diverging colormap (`--colormap RdBu_r`), or choose another class or method",
-            ),
-        )
-    return ()
+        found = "the map is blank since every position speaks against this class"
+        advice = "draw it with a diverging colormap (`--colormap RdBu_r`), or choose another class or method"
+        return (Finding("negative-only", found, advice),)
+    return (*_coarse(heatmap), *_border(heatmap, high))
+
+
+def _coarse(heatmap: Tensor) -> tuple[Finding, ...]:
+    height, width = heatmap.shape
+    if min(height, width) >= _SMALLEST_GRID:
+        return ()
+    found = f"the layer has only {height}×{width} positions"
+    return (Finding("coarse", found, "choose an earlier layer, or give the model a larger input"),)
+
+
+def _border(heatmap: Tensor, high: float) -> tuple[Finding, ...]:
+    evidence = heatmap.clamp(min=0)
+    if min(heatmap.shape) <= _SMALLEST_GRID or high <= 0:
+        return ()
+    inside = float(evidence[1:-1, 1:-1].sum() / evidence.sum())
+    if inside > 1 - _ON_BORDER:
+        return ()
+    found = f"{1 - inside:.0%} of the evidence lies on the outermost positions, which padding can cause"
+    return (Finding("border", found, "compare with another layer or a shifted crop before you believe it"),)
+
+
+def zero_gradient() -> Finding:
+    """Of a layer whose gradient is zero everywhere."""
+    found = "the score does not change with any position of this layer"
+    advice = "choose an earlier layer; where only the class token is read, one before the last attention"
+    return Finding("zero-gradient", found, advice)
+
+
+def saturated(probability: float) -> tuple[Finding, ...]:
+    """Of a target that is a probability of this value."""
+    if probability < _SATURATED:
+        return ()
+    found = f"the probability is {probability:.4f}, where its gradient is next to nothing"
+    return (Finding("saturated", found, "explain the class's logit instead (`ClassScore`)"),)
+
+
+def no_component(method: str) -> Finding:
+    """Of a method to which eigen smoothing does not apply."""
+    found = f"eigen smoothing does not apply to {method}, which has no contributions of channels"
+    return Finding("eigen-smooth-not-applied", found, "take the map as it is, or another method")
+
+
+def with_sign_notes(values: Tensor, clarity: Tensor) -> Noted:
+    """Maps that are principal components, with a finding where the sign is not clear (batch,)."""
+    found = "the sign of this principal component is not clear, hot and cold may be exchanged"
+    finding = Finding("sign-ambiguous", found, "compare with a gradient method")
+    return Noted(values, tuple((finding,) if one < UNCLEAR_SIGN else () for one in clarity.tolist()))

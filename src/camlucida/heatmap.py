@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Scale = Literal["raw", "picture", "panel"]
 SCALES = get_args(Scale)
+How = Literal["mean", "max", "product"]
+HOWS = get_args(How)
 
 _ROUNDING = 1e-6  # of a covariance of float32 values, relative to their norms
 
@@ -49,6 +51,18 @@ def principal_component(values: Contributions, towards: Heatmaps) -> Heatmaps:
     return signed.reshape(batch, height, width).to(values.dtype)
 
 
+def sign_clarity(component: Heatmaps, towards: Heatmaps) -> Tensor:
+    """How clear the sign of a principal component is (batch,): its correlation with ``towards``, 0 to 1."""
+    import torch
+
+    flat = torch.stack([component.flatten(1), towards.flatten(1)]).double()
+    flat = flat - flat.mean(dim=2, keepdim=True)
+    noise = _ROUNDING * towards.flatten(1).double().norm(dim=1)  # a guide that varies less says nothing
+    lengths = flat[0].norm(dim=1) * (flat[1].norm(dim=1) + noise)
+    clarity: Tensor = (flat[0] * flat[1]).sum(dim=1).abs() / lengths.clamp(min=torch.finfo(torch.float64).tiny)
+    return clarity
+
+
 def _leading_projection(points: Tensor) -> Tensor:
     """The largest singular value times its right vector, of (batch, channels, positions) matrices.
 
@@ -65,6 +79,30 @@ def _leading_projection(points: Tensor) -> Tensor:
         _, vectors = torch.linalg.eigh(points @ points.mT)
         projection = (vectors[..., -1:].mT @ points).squeeze(1)
     return projection
+
+
+def fuse(
+    maps: Sequence[Tensor], how: How = "mean", scale: Scale = "raw", size: tuple[int, int] | None = None
+) -> Tensor:
+    """One map (height, width) of several, at ``size`` or else that of the one with most positions.
+
+    ``scale="picture"`` divides each by its largest value first, so that layers of other magnitudes count alike.
+
+    Raises:
+        OptionError: there is no such way or scale.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    if how not in HOWS:
+        raise OptionError(one_of("fusion", how, list(HOWS), f"it is one of {', '.join(HOWS)}"))
+    largest = max(maps, key=torch.Tensor.numel)
+    grid = size or (int(largest.shape[0]), int(largest.shape[1]))
+    scaled = [one / (full or 1.0) for one, full in zip(maps, limit(maps, scale), strict=True)]
+    resized = [interpolate(one[None, None], grid, mode="bilinear", align_corners=False)[0, 0] for one in scaled]
+    stack = torch.stack(resized)
+    fused: Tensor = {"mean": stack.mean(dim=0), "max": stack.amax(dim=0), "product": stack.prod(dim=0)}[how]
+    return fused
 
 
 def limit(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> list[float]:

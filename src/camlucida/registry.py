@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from camlucida.errors import OptionError, one_of
 
-Returns = Literal["contributions", "heatmap"]
+Returns = Literal["contributions", "weights", "heatmap"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Entry:
     """All that is known of a method.
 
     ``returns`` says whether the function gives contributions (batch, channels, height, width), which the
-    shared reducer sums over channels, or a heatmap (batch, height, width) of its own. ``signed`` says
+    shared reducer sums over channels; weights (batch, targets, channels) for all targets at once, with which
+    the activations are multiplied to that end; or a heatmap (batch, height, width) of its own. ``signed`` says
     whether values below zero mean evidence against. ``classless`` methods do not look at the class.
     """
 
@@ -88,7 +89,7 @@ class Entry:
 
     @property
     def classless(self) -> bool:
-        return "gradients" not in self.needs
+        return (self.returns == "heatmap" and self.needs == ("activations",)) or self.family == "control"
 
     def option(self, name: str) -> Option:
         """The option called ``name``.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camlucida.explanation import Explanation, png_bytes, save_picture
+from camlucida.explanation import Explanation, Show, png_bytes, save_picture
 from camlucida.files import same_file
 from camlucida.heatmap import Scale, limit
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
@@ -31,17 +31,22 @@ class Sheet:
         return [explanation for row in self.rows for explanation in row]
 
     def picture(
-        self, alpha: float = DEFAULT_ALPHA, colormap: str = DEFAULT_COLORMAP, scale: Scale = "picture"
+        self,
+        alpha: float = DEFAULT_ALPHA,
+        colormap: str = DEFAULT_COLORMAP,
+        scale: Scale = "picture",
+        show: Show = "map",
     ) -> Image:
         """The contact sheet: the picture first in each row, then its overlays, each with class and probability.
 
         With ``scale="panel"`` full colour is the same value in all of them.
         """
-        limits = iter(limit([e.heatmap for e in self.explanations], scale, diverging(colormap)))
+        limits = iter(limit([e.map_named(show) for e in self.explanations], scale, diverging(colormap)))
         cells = []
         for row in self.rows:
             overlays = [
-                Cell(e.overlay(alpha, colormap, limit_at=next(limits)), (e.caption, *_warning(e))) for e in row
+                Cell(e.overlay(alpha, colormap, limit_at=next(limits), show=show), (e.caption, *_warning(e)))
+                for e in row
             ]
             cells.append([Cell(row[0].picture), *overlays])
         return sheet(cells, ["picture", *self.columns], self.labels)
@@ -52,6 +57,7 @@ class Sheet:
         alpha: float = DEFAULT_ALPHA,
         colormap: str = DEFAULT_COLORMAP,
         scale: Scale = "picture",
+        show: Show = "map",
     ) -> Path:
         """Write the contact sheet as .png, .jpg or .webp.
 
@@ -61,7 +67,7 @@ class Sheet:
         path = Path(path)
         sources = {explanation.source for explanation in self.explanations} - {None}
         same = next((source for source in sources if source and same_file(path, source)), None)
-        save_picture(self.picture(alpha, colormap, scale), path, never=same)
+        save_picture(self.picture(alpha, colormap, scale, show), path, never=same)
         return path
 
     def _repr_png_(self) -> bytes:

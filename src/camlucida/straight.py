@@ -1,4 +1,4 @@
-"""Compilation and gradient checkpoints put aside, so that a model's own code runs, once, where hooks see it."""
+"""What runs a model's code elsewhere or twice is put aside, so that it runs where hooks see it, and once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils import checkpoint
 
 _guard = threading.Lock()
 _threads: list[int] = []  # those that run straight now, a thread as often as it asked
-_stance: list[Any] = []  # torch.compile's, while there is any
+_stance: list[Any] = []  # torch.compile's, and whether attention takes its fused path, before all this
 
 
 @contextmanager
@@ -20,13 +20,16 @@ def straight() -> Iterator[None]:
     """In this thread checkpoints run their function, and compiled code runs as it was written.
 
     What ``checkpoint()`` calls is replaced, since models import that function by name, for as long as any
-    thread needs it, and acts in those threads alone. Compiled code runs eagerly in all threads meanwhile.
+    thread needs it, and acts in those threads alone. In all threads, meanwhile, compiled code runs eagerly
+    and ``nn.TransformerEncoder`` does not take its fused path, which bypasses its modules.
     """
     thread = threading.get_ident()
     with _guard:
         if not _threads:
             _stance.append(torch.compiler.set_stance("force_eager"))
             _stance[0].__enter__()
+            _stance.append(torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)
             for name, (_, replacement) in _CHECKPOINTS.items():
                 setattr(checkpoint, name, replacement)
         _threads.append(thread)
@@ -38,6 +41,7 @@ def straight() -> Iterator[None]:
             if not _threads:
                 for name, (original, _) in _CHECKPOINTS.items():
                     setattr(checkpoint, name, original)
+                torch.backends.mha.set_fastpath_enabled(_stance.pop())
                 _stance.pop().__exit__(None, None, None)
 
 

@@ -3,6 +3,8 @@
 Imported for annotations alone (under ``TYPE_CHECKING``), so that it costs users nothing.
 """
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,3 +14,11 @@ Gradients = Float[Tensor, "batch channels height width"]
 Contributions = Float[Tensor, "batch channels height width"]
 Heatmaps = Float[Tensor, "batch height width"]
 Scores = Float[Tensor, "batch targets"]
+Weights = Float[Tensor, "batch targets channels"]
+
+# (make, count, picture) → (count, targets): ``make(indices)`` gives those of ``count`` variants of what belongs
+# to the picture at that place in the batch. ``score`` takes inputs (n, input_channels, input_height,
+# input_width) and runs the whole network; ``resume`` takes activations (n, channels, height, width) and runs
+# what follows the layer.
+Make = Callable[[range], Tensor]
+Run = Callable[[Make, int, int], Float[Tensor, "count targets"]]

@@ -46,7 +46,9 @@ def explain(
         explainer = options.explainer(model)
 
     def one(path: Path, stem: str) -> None:
-        explanations = explainer.explain(path, question.method, question.targets, layers, settings)
+        explanations = explainer.explain(
+            path, question.method, question.targets, layers, settings, question.smooth
+        )
         _write(explanations, _names(stem, explanations), result)
 
     each_picture(paths, one, "explaining", result.quiet)
@@ -63,10 +65,10 @@ def _write(explanations: Sequence[Explanation], names: Sequence[str], result: Re
     from camlucida.heatmap import limit
     from camlucida.render.colour import diverging
 
-    limits = limit([e.heatmap for e in explanations], result.scale, diverging(result.colormap))
+    limits = limit([e.map_named(result.show) for e in explanations], result.scale, diverging(result.colormap))
     for explanation, name, full in zip(explanations, names, limits, strict=True):
         path = result.path(name)
-        explanation.save(path, alpha=result.alpha, colormap=result.colormap, limit_at=full)
+        explanation.save(path, alpha=result.alpha, colormap=result.colormap, limit_at=full, show=result.show)
         if result.save_raw:
             explanation.save(path.with_suffix(".npz"))
         print_result(path, explanation)

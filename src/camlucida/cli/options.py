@@ -13,6 +13,7 @@ from camlucida.errors import OptionError
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
+    from camlucida.smoothing import Smooth
 
 SEVERAL = Parameter(
     negative="", consume_multiple=False, show_default=False
@@ -60,6 +61,18 @@ class Question:
     option: Annotated[tuple[str, ...], SEVERAL] = ()
     """An option of a method, such as `random.seed=3`. Repeat it for several."""
 
+    aug_smooth: Annotated[bool, Parameter(negative="")] = False
+    """The mean over six views of the picture, mirrored and scaled."""
+
+    eigen_smooth: Annotated[bool, Parameter(negative="")] = False
+    """The first principal component of the channels' contributions, in place of their sum."""
+
+    @property
+    def smooth(self) -> list[Smooth]:
+        """The smoothings asked for."""
+        asked: dict[Smooth, bool] = {"aug": self.aug_smooth, "eigen": self.eigen_smooth}
+        return [name for name, wanted in asked.items() if wanted]
+
     @property
     def targets(self) -> Sequence[str | None]:
         """The targets, None standing for the top class."""
@@ -101,6 +114,9 @@ class Result:
 
     scale: Literal["raw", "picture", "panel"] = "picture"
     """Full colour is the value 1 (raw), the map's largest (picture), or the largest of all drawn (panel)."""
+
+    show: Literal["map", "spread"] = "map"
+    """The map, or how much it varies over the views of --aug-smooth."""
 
     out: Annotated[Path, _OUTPUT] = Path("results")
     """A folder, or, for a single result, a file name that ends in .png, .jpg or .webp."""

@@ -61,7 +61,7 @@ def draw_sheets(
             explainers.append(options.explainer(name))
 
     def one(path: Path, stem: str) -> None:
-        sheet = compare_with(explainers, [path], question.method, question.targets, settings)
+        sheet = compare_with(explainers, [path], question.method, question.targets, settings, question.smooth)
         _write(sheet, f"{stem}-compare", result)
 
     each_picture(paths, one, "comparing", result.quiet)
@@ -74,7 +74,7 @@ def _tutorial_models(tutorial: bool) -> tuple[str, ...]:
 
 
 def _write(sheet: Sheet, stem: str, result: Result) -> None:
-    path = sheet.save(result.path(stem), result.alpha, result.colormap, result.scale)
+    path = sheet.save(result.path(stem), result.alpha, result.colormap, result.scale, result.show)
     sys.stdout.write(f"{path}\n")
     for explanation in sheet.explanations:
         where = f"{explanation.model}#{explanation.layer} {explanation.method} {name_of_target(explanation)}"

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from camlucida.errors import LayerError
@@ -51,6 +52,18 @@ class Layout:
         positions = tensor[:, self.prefix :]
         return positions.reshape(len(tensor), *self.grid, -1).permute(0, 3, 1, 2)
 
+    def from_maps(self, maps: Tensor, like: Tensor) -> Tensor:
+        """The layer's output with ``maps`` (n, channels, height, width), prefix tokens as in ``like``."""
+        maps = maps.to(like.dtype)
+        if self.kind == "NCHW":
+            return maps
+        if self.kind == "NHWC":
+            return maps.permute(0, 2, 3, 1)
+        tokens = maps.flatten(2).transpose(1, 2)
+        if not self.prefix:
+            return tokens
+        return torch.cat([like[:, : self.prefix].expand(len(maps), -1, -1), tokens], dim=1)
+
 
 def layout_of(shape: tuple[int, ...], input_size: Size, prefix: int | None, maker: nn.Module) -> Layout:
     """The layout of an output of ``shape``, for an input of ``input_size`` (height, width).
@@ -79,11 +92,23 @@ def layout_of(shape: tuple[int, ...], input_size: Size, prefix: int | None, make
     )
 
 
+def grid_of(
+    shape: tuple[int, ...], batch: int, input_size: Size, prefix: int | None, channels_last: bool
+) -> Layout | None:
+    """The layout of an operation's output whose channels are last or second; None if it has no positions."""
+    if shape[:1] != (batch,):
+        return None
+    wanted = ("NHWC", "tokens") if channels_last else ("NCHW",)
+    readings = [reading for reading in _readings(shape, input_size, prefix) if reading.kind in wanted]
+    return readings[0] if len(readings) == 1 else None
+
+
 def _readings(shape: tuple[int, ...], input_size: Size, prefix: int | None) -> list[Layout]:
     if len(shape) == 4:
         _, a, b, c = shape
         found = []
-        if _is_grid((b, c), input_size) and not (b == c and _token_grids(b, input_size, prefix)):
+        attention = b == c and _token_grids(b, input_size, prefix)
+        if _is_grid((b, c), input_size) and not attention:
             found.append(Layout("NCHW", (b, c)))
         if _is_grid((a, b), input_size):
             found.append(Layout("NHWC", (a, b)))

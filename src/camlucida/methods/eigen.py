@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.heatmap import principal_component
+from camlucida.health import Noted, with_sign_notes
+from camlucida.heatmap import principal_component, sign_clarity
 from camlucida.registry import Paper, method
 
 if TYPE_CHECKING:
-    from camlucida.types import Activations, Gradients, Heatmaps
+    from torch import Tensor
+
+    from camlucida.types import Activations, Gradients
 
 
 @method(
@@ -24,13 +27,13 @@ if TYPE_CHECKING:
     signed=False,
     cost="1 forward",
 )
-def eigencam(activations: Activations) -> Heatmaps:
+def eigencam(activations: Activations) -> Noted:
     """The first principal component of the activations, whatever the class.
 
     Channels are centred over positions first, as in a principal component analysis. The sign that the
     paper leaves open: hot is where the activations are strong (their norm over channels).
     """
-    return principal_component(activations, towards=activations.norm(dim=1))
+    return _component(activations, towards=activations.norm(dim=1))
 
 
 @method(
@@ -46,10 +49,15 @@ def eigencam(activations: Activations) -> Heatmaps:
     signed=False,
     cost="1 forward",
 )
-def eigengradcam(activations: Activations, gradients: Gradients) -> Heatmaps:
+def eigengradcam(activations: Activations, gradients: Gradients) -> Noted:
     """The first principal component of activation times gradient.
 
     The sign: hot is where the products add up to evidence for the class (the hirescam map).
     """
     products = activations * gradients
-    return principal_component(products, towards=products.sum(dim=1))
+    return _component(products, towards=products.sum(dim=1))
+
+
+def _component(values: Tensor, towards: Tensor) -> Noted:
+    component = principal_component(values, towards)
+    return with_sign_notes(component, sign_clarity(component, towards))

@@ -1,0 +1,76 @@
+"""The bias of every operation that has one, explicit or implicit, caught where it is added.
+
+At the operation and not at the module, since modules fuse operations (timm's ``BatchNormAct2d``), and before
+any activation, fused or in place, behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+_STATISTICS = ("running_mean", "running_var")
+_ARGUMENTS = {
+    functional.batch_norm: ("input", *_STATISTICS, "weight", "bias", "training", "momentum", "eps"),
+    functional.layer_norm: ("input", "normalized_shape", "weight", "bias", "eps"),
+    functional.group_norm: ("input", "num_groups", "weight", "bias", "eps"),
+    functional.linear: ("input", "weight", "bias"),
+    functional.conv1d: ("input", "weight", "bias"),
+    functional.conv2d: ("input", "weight", "bias"),
+    functional.conv3d: ("input", "weight", "bias"),
+}
+_CHANNELS_LAST = (functional.layer_norm, functional.linear)
+
+
+@dataclass(frozen=True)
+class Biased:
+    """The output of an operation that adds ``bias`` (channels,), with its channels last or second."""
+
+    output: Tensor
+    bias: Tensor
+    channels_last: bool
+
+    def term(self, gradient: Tensor) -> Tensor:
+        """The bias times the gradient of the score with respect to the output, of the output's shape."""
+        trailing = 0 if self.channels_last else self.output.ndim - 2
+        return gradient * self.bias.view(-1, *(1,) * trailing)
+
+
+class BiasWatch(TorchFunctionMode):
+    """While entered, ``found`` collects every operation that adds a bias; each hands on a clone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Biased] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        names = _ARGUMENTS.get(func)
+        if names is None:
+            return output
+        bias = _bias(func, dict(zip(names, args, strict=False)) | (kwargs or {}))
+        if bias is None:
+            return output
+        self.found.append(Biased(output, bias.detach(), func in _CHANNELS_LAST))
+        return output.clone()
+
+
+def _bias(func: Callable[..., Any], given: dict[str, Any]) -> Tensor | None:
+    """What the operation adds to each channel; for batch norm in evaluation, bias - mean · scale."""
+    bias: Tensor | None = given.get("bias")
+    if func is not functional.batch_norm:
+        return bias if bias is None or bias.ndim == 1 else bias.flatten()
+    if given.get("training") or given.get("running_mean") is None:
+        return bias
+    scale: Tensor = (given["running_var"] + given.get("eps", 1e-5)).rsqrt()
+    if given.get("weight") is not None:
+        scale = scale * given["weight"]
+    implicit: Tensor = -given["running_mean"] * scale
+    return implicit if bias is None else implicit + bias

@@ -1,0 +1,130 @@
+"""Channels judged by what the score does when they are shown alone, or taken away.
+
+Each gives weights (batch, targets, channels); a channel's contribution is its weight times its activations.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camlucida.health import Finding, Noted
+from camlucida.registry import Paper, method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from camlucida.types import Activations, Inputs, Run, Scores
+
+
+@method(
+    "scorecam",
+    family="masked",
+    paper=Paper(
+        "Wang et al.",
+        2020,
+        "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
+        "arXiv:1910.01279",
+        "Algorithm 1",
+    ),
+    returns="weights",
+    signed=False,
+    cost="1 forward a channel tried",
+)
+def scorecam(
+    activations: Activations, scores: Scores, inputs: Inputs, score: Run, *, channels: int = 128
+) -> Noted:
+    """Each channel weighted by the score of the picture seen through it.
+
+    A channel is upsampled to the input, scaled to 0…1 and multiplied with the input; the weights are the
+    softmax, over channels, of the scores that result. The score of the paper's baseline is the same for all
+    channels and drops out of the softmax. A channel that is the same everywhere has no mask and no weight.
+
+    channels: how many channels are tried, those whose activations vary most; 0 tries all, which is exact
+    """
+    weights = activations.new_zeros(len(activations), scores.shape[1], activations.shape[1])
+    notes = []
+    for picture, own in enumerate(activations):
+        live, tried = _varying(own, channels)
+        notes.append(_left_out(live, len(tried)))
+        if len(tried):
+            masked = _masked(inputs[picture], own[tried])
+            seen = score(masked, len(tried), picture)
+            weights[picture, :, tried] = seen.softmax(dim=0).T.to(weights)
+    return Noted(weights, tuple(notes))
+
+
+@method(
+    "ablationcam",
+    family="masked",
+    paper=Paper(
+        "Desai and Ramaswamy",
+        2020,
+        "Ablation-CAM: Visual Explanations for Deep Convolutional Network via Gradient-free Localization",
+        "doi:10.1109/WACV45572.2020.9093360",
+    ),
+    returns="weights",
+    signed=True,
+    cost="1 run of what follows the layer, a channel",
+)
+def ablationcam(activations: Activations, scores: Scores, resume: Run) -> Tensor:
+    """Each channel weighted by what the score loses when the channel is set to zero.
+
+    The weight is the loss divided by the magnitude of the score, so that a negative score does not turn the
+    map over. Prefix tokens of a transformer are not positions and keep the channel. A channel that is zero
+    everywhere has nothing to lose and is not tried.
+    """
+    weights = activations.new_zeros(len(activations), scores.shape[1], activations.shape[1])
+    for picture, own in enumerate(activations):
+        live = own.flatten(1).any(dim=1).nonzero().flatten()
+        if len(live):
+            plain, *ablated = resume(_without(own, live), len(live) + 1, picture).split([1, len(live)])
+            loss = (plain - ablated[0]) / plain.abs().where(plain != 0, 1)
+            weights[picture, :, live] = loss.T.to(weights)
+    return weights
+
+
+def _varying(own: Tensor, limit: int) -> tuple[int, Tensor]:
+    """How many channels (channels, height, width) vary, and the ``limit`` that vary most, in their order."""
+    spread = own.flatten(1).std(dim=1, correction=0)
+    live = spread.nonzero().flatten()
+    if not 0 < limit < len(live):
+        return len(live), live
+    ranked = spread[live].argsort(descending=True, stable=True)  # equals in the order of channels
+    return len(live), live[ranked[:limit]].sort().values
+
+
+def _masked(shown: Tensor, own: Tensor) -> Callable[[range], Tensor]:
+    """The input (input_channels, input_height, input_width) seen through each of the channels ``own``."""
+    from torch.nn.functional import interpolate
+
+    def make(indices: range) -> Tensor:
+        chunk = own[indices.start : indices.stop, None]
+        masks = interpolate(chunk, shown.shape[-2:], mode="bilinear", align_corners=False)
+        low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
+        return shown * ((masks - low) / (high - low)).to(shown.dtype)
+
+    return make
+
+
+def _without(own: Tensor, live: Tensor) -> Callable[[range], Tensor]:
+    """The activations (channels, height, width) as they are, then without each of the channels ``live``.
+
+    Untouched ones are run like the others, so that the small differences are not lost in another rounding.
+    """
+
+    def make(indices: range) -> Tensor:
+        variants = own.repeat(len(indices), 1, 1, 1)
+        places = [place for place, index in enumerate(indices) if index]
+        variants[places, live[[indices[place] - 1 for place in places]]] = 0
+        return variants
+
+    return make
+
+
+def _left_out(live: int, tried: int) -> tuple[Finding, ...]:
+    if live == tried:
+        return ()
+    found = f"scorecam tried {tried} of the {live} channels that vary, those that vary most"
+    return (Finding("channels-left-out", found, "all are tried with `--option scorecam.channels=0`"),)

@@ -1,0 +1,50 @@
+"""What is to be done with one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from camlucida.smoothing import VIEWS, Anchored, views
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camlucida.prepare import Prepared
+    from camlucida.registry import Entry
+    from camlucida.smoothing import Smooth
+    from camlucida.targets import Target
+
+
+@dataclass(frozen=True)
+class Work:
+    """One batch: pictures of one input size, layers, methods with their settings, targets per picture."""
+
+    pictures: list[Prepared]
+    layers: list[tuple[str, ...]]
+    methods: list[tuple[Entry, dict[str, Any]]]
+    targets: list[list[Target]]
+    smooth: tuple[Smooth, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The layers to be looked at, each once."""
+        return list(dict.fromkeys(name for layer in self.layers for name in layer))
+
+    def inputs(self) -> tuple[list[Tensor], list[list[Target]]]:
+        """What goes through the model, and a target for each: the pictures, or their views."""
+        tensors = [one.tensor for one in self.pictures]
+        if "aug" not in self.smooth:
+            return tensors, self.targets
+        of_views: list[list[Target]] = [
+            [Anchored(target, i * VIEWS) for i, target in enumerate(row) for _ in range(VIEWS)]
+            for row in self.targets
+        ]
+        return [view for tensor in tensors for view in views(tensor)], of_views
+
+    def halves(self) -> tuple[Work, Work]:
+        """The work on the first half of the pictures, and on the second."""
+        middle = len(self.pictures) // 2
+        first = replace(self, pictures=self.pictures[:middle], targets=[row[:middle] for row in self.targets])
+        second = replace(self, pictures=self.pictures[middle:], targets=[row[middle:] for row in self.targets])
+        return first, second
