@@ -1,6 +1,6 @@
 """What the methods that try every channel cost, beside grad-cam 1.5.7; and the seven others together.
 
-python benchmarks/masked.py [--parts gradients scorecam ablationcam memory] [--rounds 3] [--share 64]
+python benchmarks/masked.py [--parts gradients scorecam ablationcam] [--rounds 3] [--share 64]
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,8 +32,9 @@ from camlucida import Explainer
 from camlucida.prepare import prepare
 
 Results = dict[str, Any]
-Checks = list[tuple[str, Results]]
-Part = Iterator[tuple[str, Results, Checks]]  # title, raw figures, what they are held against
+Part = Iterator[
+    tuple[str, Results, list[tuple[str, Results]]]
+]  # title, raw figures, what they are held against
 
 SEVEN = ("gradcam", "gradcam++", "xgradcam", "eigencam", "eigengradcam", "layercam", "fullgrad")
 GRADIENTS = {"seven": 3.0, "fullgrad": 2.5}  # forwards, at most
@@ -43,34 +42,22 @@ PHOTOS = ("chelsea", "coffee", "astronaut", "rocket")
 SCORECAM = {"exact": {"chelsea": 5, "astronaut": 3}, "fast": {"chelsea": 18}}  # × grad-cam's speed, at least
 AGREE = 0.99  # correlation of the fast map with the exact one, at least
 ABLATION = dict(zip(measure.MODELS, (500, 8, 25, 25), strict=True))  # times grad-cam's speed, at least
-MEMORY, MEMORY_OF = 1.5, ("scorecam", "ablationcam")  # times a plain forward's peak, at most, on ResNet-50
 
 
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    if options.child:
-        print(json.dumps(peak(*options.child)))
-        return
     console = Console(width=None if sys.stdout.isatty() else 130)
-    report: Results = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": measure.machine(options.threads),
-        "rounds": options.rounds,
-        "checks": [],
-        "raw": {},
-    }
+    report: Results = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "rounds": options.rounds}
+    report |= {"machine": measure.machine(options.threads), "checks": [], "raw": {}}
     for name in options.parts:
         for title, found, checks in PARTS[name](options):
             console.log(f"{name}: {title}")
             report["raw"].setdefault(name, {})[title] = found
             report["checks"] += [{"part": name, "what": title + what, **one} for what, one in checks]
-            options.out.parent.mkdir(
-                parents=True, exist_ok=True
-            )  # each time: what is cut short leaves what it has
+            options.out.parent.mkdir(parents=True, exist_ok=True)  # each time: a run cut short leaves its part
             options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    console.print(_table(report))
-    console.print(f"written: {options.out}")
+    console.print(_table(report), f"written: {options.out}")
 
 
 def _options() -> argparse.Namespace:
@@ -81,29 +68,23 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--share", type=int, default=64, help="channels that grad-cam's AblationCAM runs (64)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (1)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "masked.json")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # contender and batch: one peak, printed
     return parser.parse_args()
 
 
-def _least(value: float, target: float, **seconds: float) -> Results:
-    return {"value": value, "target": target, "sense": "≥", "met": value >= target, **seconds}
-
-
-def _most(value: float, target: float) -> Results:
-    return {"value": value, "target": target, "sense": "≤", "met": value <= target}
+def _check(value: float, sense: str, target: float, **seconds: float) -> Results:
+    met = value >= target if sense == "≥" else value <= target
+    return {"value": value, "target": target, "sense": sense, "met": met, **seconds}
 
 
 def _taken(run: Callable[..., Any], *given: Any) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = run(*given)
+    start, result = time.perf_counter(), run(*given)
     return time.perf_counter() - start, result
 
 
 @contextmanager
 def chunks() -> Iterator[list[tuple[int, float]]]:
     """Every chunk that camlucida runs meanwhile: variants, seconds."""
-    seen: list[tuple[int, float]] = []
-    real = camlucida.runs.in_chunks
+    seen, real = list[tuple[int, float]](), camlucida.runs.in_chunks
 
     def spy(run: Callable[[range], Tensor], *rest: Any) -> Tensor:
         def timed(indices: range) -> Tensor:
@@ -122,11 +103,8 @@ def chunks() -> Iterator[list[tuple[int, float]]]:
 
 def gradients(options: argparse.Namespace) -> Part:
     job, picture = measure.job_for("resnet50"), measure.pictures(1)
-    contenders = {
-        "forward": measure.forward,
-        "seven": partial(measure.camlucida, methods=SEVEN),
-        "fullgrad": partial(measure.camlucida, methods=("fullgrad",)),
-    }
+    seven, one = (partial(measure.camlucida, methods=names) for names in (SEVEN, ("fullgrad",)))
+    contenders = {"forward": measure.forward, "seven": seven, "fullgrad": one}
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(5 * options.rounds):  # these are short
         for name, contender in contenders.items():
@@ -134,7 +112,7 @@ def gradients(options: argparse.Namespace) -> Part:
     checks = []
     for name, most in GRADIENTS.items():
         ratio = median(a / b for a, b in zip(taken[name], taken["forward"], strict=True))
-        checks.append((f": {name}, in forwards", _most(ratio, most)))
+        checks.append((f": {name}, in forwards", _check(ratio, "≤", most)))
     yield "resnet50", {"methods": SEVEN, "seconds": taken}, checks
 
 
@@ -144,29 +122,21 @@ def ablation(options: argparse.Namespace) -> Part:
         job, picture = measure.job_for(model), measure.pictures(1)
         channels = len(_activations(job, picture))
         share = min(options.share, channels)
-        rounds: list[tuple[float, float, float]] = []
-        with (
-            measure.camlucida(job, ("ablationcam",)) as ours,
-            _peer_ablation(job, share) as peer,
-            measure.forward(job) as forward,
-            chunks() as seen,
-        ):
+        rounds: list[tuple[float, ...]] = []
+        ways = (measure.camlucida(job, ("ablationcam",)), measure.forward(job), _peer_ablation(job, share))
+        with ways[0] as ours, ways[1] as forward, ways[2] as peer, chunks() as seen:
             for _ in range(options.rounds):
                 forward(picture)
-                rounds.append((_taken(ours, picture)[0], _taken(forward, picture)[0], _taken(peer, picture)[0]))
+                rounds.append(tuple(_taken(run, picture)[0] for run in (ours, forward, peer)))
         # two forwards come before grad-cam's first channel, and do not multiply
         whole = [2 * plain + (part - 2 * plain) * channels / share for _, plain, part in rounds]
         mine, plain, part = (list(column) for column in zip(*rounds, strict=True))
         found = {"layer": job.layer, "channels": channels, "grad-cam's share": share, "camlucida_s": mine}
-        found |= {
-            "grad-cam_share_s": part,
-            "grad-cam_extrapolated_s": whole,
-            "forward_s": plain,
-            "chunks": seen,
-        }
+        found |= {"grad-cam_share_s": part, "grad-cam_extrapolated_s": whole, "forward_s": plain}
+        found["chunks"] = seen
         ratio = median(a / b for a, b in zip(whole, mine, strict=True))
         seconds = {"camlucida_s": median(mine), "other_s": median(whole)}
-        yield model, found, [(f" ({share} of {channels})", _least(ratio, ABLATION[model], **seconds))]
+        yield model, found, [(f" ({share} of {channels})", _check(ratio, "≥", ABLATION[model], **seconds))]
 
 
 @contextmanager
@@ -222,14 +192,14 @@ def scores(options: argparse.Namespace) -> Part:
         one = prepare(Image.fromarray(getattr(data, photo)()), explainer.adapter, explainer.preprocess)
         picture = one.tensor[None]
         layer, index = explainer.layer_name(None, one.tensor), explainer.explain(picture)[0].index
-        module = explainer.module
-        job = measure.Job(explainer, module, layer, module.get_submodule(layer), None, index)
+        target_layer = explainer.module.get_submodule(layer)
+        job = measure.Job(explainer, explainer.module, layer, target_layer, None, index)
         spread = _activations(job, picture).flatten(1).std(dim=1, correction=0)
         live = int(spread.count_nonzero())
         found: Results = {"layer": layer, "class": index, "channels": len(spread), "live": live}
         compared = photo in SCORECAM["exact"]
         exact, fast = _exact_and_fast(job, picture, options.rounds if compared else 1, found)
-        checks = [(", fast: correlation with exact", _least(_correlation(fast, exact), AGREE))]
+        checks = [(", fast: correlation with exact", _check(_correlation(fast, exact), "≥", AGREE))]
         if compared:
             with _peer(ScoreCAM, job) as peer:
                 taken, theirs = _taken(peer, picture)
@@ -240,7 +210,7 @@ def scores(options: argparse.Namespace) -> Part:
             if photo in targets:
                 mine = median(found[f"{name}_s"])
                 seconds = {"camlucida_s": mine, "other_s": taken}
-                checks.append((f", {name} ({live} live)", _least(taken / mine, targets[photo], **seconds)))
+                checks.append((f", {name} ({live} live)", _check(taken / mine, "≥", targets[photo], **seconds)))
         yield photo, found, checks
 
 
@@ -261,46 +231,18 @@ def _correlation(one: Tensor, other: Tensor) -> float:
     return float(torch.corrcoef(torch.stack(rows))[0, 1])
 
 
-def memory(options: argparse.Namespace) -> Part:
-    """Each in a process of its own: the method on one picture, a plain forward of its largest chunk."""
-    for method in MEMORY_OF:
-        ours = _peak_of(options.threads, method, 1)
-        plain = _peak_of(options.threads, "forward", ours["chunk"])
-        check = _most(ours["mb"] / plain["mb"], MEMORY)
-        yield f"{method} on resnet50", {method: ours, "forward": plain}, [(f", chunk {ours['chunk']}", check)]
-
-
-def peak(contender: str, batch: str) -> Results:
-    for method in MEMORY_OF:
-        measure.CONTENDERS[method] = partial(measure.camlucida, methods=(method,))
-    with chunks() as seen:
-        found = measure.peak_megabytes("resnet50", contender, int(batch))
-    return {"mb": found, "chunk": max((size for size, _ in seen), default=int(batch))}
-
-
-def _peak_of(threads: int, contender: str, batch: int) -> Results:
-    command = [sys.executable, __file__, "--threads", str(threads), "--child", contender, str(batch)]
-    environment = {**os.environ, **measure.ALLOCATOR}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"measuring {contender} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-PARTS = {"gradients": gradients, "scorecam": scores, "ablationcam": ablation, "memory": memory}
+PARTS = {"gradients": gradients, "scorecam": scores, "ablationcam": ablation}
 
 
 def _table(report: Results) -> Table:
-    machine = report["machine"]
-    table = Table("part", "what", title=f"{machine['cpu']}, {machine['threads']} thread(s)")
+    table = Table("part", "what", title="{cpu}, {threads} thread(s)".format(**report["machine"]))
     for name in ("camlucida", "grad-cam", "figure", "target"):
         table.add_column(name, justify="right")
     for one in report["checks"]:
         seconds = [f"{one[key]:.2f} s" if key in one else "" for key in ("camlucida_s", "other_s")]
         mark = "[green]met[/]" if one["met"] else "[bold red]MISSED[/]"
-        table.add_row(
-            one["part"], one["what"], *seconds, f"{one['value']:.4g} {mark}", f"{one['sense']} {one['target']}"
-        )
+        figures = f"{one['value']:.4g} {mark}", f"{one['sense']} {one['target']}"
+        table.add_row(one["part"], one["what"], *seconds, *figures)
     return table
 
 

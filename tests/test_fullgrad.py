@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -58,7 +58,7 @@ class Plain(nn.Module):
 
 RELU_NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet": (zoo.resnet, zoo.SIZE),
-    "efficientnet": (efficientnet, zoo.SIZE),
+    "efficientnet": (efficientnet, 32),
     "plain": (lambda: zoo.redraw(Plain()), 12),
 }
 
@@ -98,9 +98,7 @@ def test_every_bias_of_an_efficientnet_is_found() -> None:
     module = efficientnet()
     norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
     others = [
-        part
-        for part in module.modules()
-        if isinstance(part, (nn.Conv2d, nn.Linear)) and part.bias is not None
+        part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Linear)) and part.bias is not None
     ]
     assert len(norms) == 49
     assert len(watched("efficientnet").watch.found) == len(norms) + len(others)
@@ -213,7 +211,7 @@ def captured(module: nn.Module) -> Any:
         return entry.function(*fields)
 
     with pytest.MonkeyPatch.context() as patch:
-        spied = type(entry)(**{name: getattr(entry, name) for name in entry.__dataclass_fields__} | {"function": spy})
+        spied = replace(entry, function=spy)
         patch.setattr("camlucida.registry.entry", lambda _name: spied)
         Explainer(module).explain(zoo.noise(), ["fullgrad"], [INDEX])
     return given
@@ -225,9 +223,7 @@ def test_terms_of_a_vit_lie_on_its_grid() -> None:
     _, _, terms, unplaced = captured(module)
     widths = [48, 144, 48, 48, 192, 48]
     assert unplaced == 0
-    assert [tuple(term.shape) for term in terms] == [
-        (1, width, 4, 4) for width in [48, *widths * 3, 48]
-    ]
+    assert [tuple(term.shape) for term in terms] == [(1, width, 4, 4) for width in [48, *widths * 3, 48]]
 
 
 def test_a_term_of_a_vit_leaves_the_class_token_out() -> None:

@@ -24,30 +24,36 @@ _TOLERANCE = 1e-3  # of the difference that the check's two variants make
 class _Call:
     """One finished call of a module: what it returned, in copies.
 
-    ``axes`` are those along which each tensor grows with the batch, None for one that does not, and
-    ``rewritten`` says whether later code wrote to what had been returned.
+    ``axes`` are those along which each tensor grows with the batch, None for one that does not. Until the
+    check has seen that nothing in a replay writes to them, ``copied`` ones are handed out; ``handed`` are the
+    last.
     """
 
     module: nn.Module
     output: Any
     axes: list[int | None] = field(default_factory=list)
-    rewritten: bool = False
+    copied: bool = True
+    handed: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What had finished before the layer, in order, for one picture; ``output`` is what the layer returned."""
+    """What had finished before the layer, in order, for one picture.
+
+    ``output`` is what the layer returned, ``tensor`` the one tensor in it, ``model_output`` the model's own.
+    """
 
     layer: nn.Module
     calls: list[_Call]
     output: Any
     tensor: Tensor
+    model_output: Any
 
 
 def record(module: nn.Module, layer: str, picture: Tensor) -> Recording:
     """Run the lent ``module`` on ``picture`` (channels, height, width); keep what finished before ``layer``."""
     target = module.get_submodule(layer)
-    done: list[tuple[_Call, list[Tensor], list[int]]] = []  # with what it returned and its versions then
+    done: list[_Call] = []
     open_at: list[int] = []  # how much was done when each module now running began
     found: list[Any] = []
 
@@ -62,19 +68,16 @@ def record(module: nn.Module, layer: str, picture: Tensor) -> Recording:
             found.append(tree_map(_copy, output))
             return
         del done[begun:]  # its children, for which it stands
-        live = _tensors(output)
-        done.append((_Call(part, tree_map(_copy, output)), live, [tensor._version for tensor in live]))
+        done.append(_Call(part, tree_map(_copy, output)))
 
     handles = [part.register_forward_pre_hook(before) for part in module.modules()]
     handles += [part.register_forward_hook(after) for part in module.modules()]
     try:
-        module(picture[None].clone())
+        model_output = module(picture[None].clone())
     finally:
         for handle in handles:
             handle.remove()
-    for call, live, versions in done:
-        call.rewritten = versions != [tensor._version for tensor in live]
-    return Recording(target, [call for call, _, _ in done], found[0], _floating(found[0]))
+    return Recording(target, done, found[0], _floating(found[0]), model_output)
 
 
 def check(module: nn.Module, recording: Recording, picture: Tensor, logits_of: Callable[[Any], Tensor]) -> bool:
@@ -87,8 +90,11 @@ def check(module: nn.Module, recording: Recording, picture: Tensor, logits_of: C
     both = torch.cat([own, changed])
     with _watching(recording), _returning(recording, both.clone()):
         full = logits_of(module(torch.stack([picture, picture])))
-    plain = logits_of(module(picture[None].clone()))
+    plain = logits_of(recording.model_output)
     resumed = replay(module, recording, both.clone(), picture, logits_of)
+    for call in recording.calls:
+        call.copied = any(tensor._version for tensor in call.handed)
+        call.handed.clear()
     apart = (full[0] - full[1]).abs().max()
     if not bool(apart > 0) or resumed.shape != full.shape:
         return False
@@ -204,8 +210,12 @@ def _expanded(call: _Call, count: int) -> Any:
             grown = leaf.expand(*leaf.shape[:axis], count, *leaf.shape[axis + 1 :])
         else:
             grown = leaf.repeat(*(count if i == axis else 1 for i in range(leaf.ndim)))
-        return grown.clone() if call.rewritten else grown
+        if call.copied:
+            call.handed.append(grown.clone())
+            return call.handed[-1]
+        return grown
 
+    call.handed.clear()
     return tree_map(expand, call.output)
 
 

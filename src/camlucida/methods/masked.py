@@ -79,8 +79,9 @@ def ablationcam(activations: Activations, scores: Scores, resume: Run) -> Tensor
     for picture, own in enumerate(activations):
         live = own.flatten(1).any(dim=1).nonzero().flatten()
         if len(live):
-            plain, *ablated = resume(_without(own, live), len(live) + 1, picture).split([1, len(live)])
-            loss = (plain - ablated[0]) / plain.abs().where(plain != 0, 1)
+            seen = resume(_without(own, live), len(live) + 1, picture)
+            plain, ablated = seen[:1], seen[1:]
+            loss = (plain - ablated) / plain.abs().where(plain != 0, 1)
             weights[picture, :, live] = loss.T.to(weights)
     return weights
 
