@@ -200,7 +200,7 @@ def test_a_batch_equals_one_picture_at_a_time(family: str) -> None:
 @pytest.mark.parametrize("method", ILL_CONDITIONED)
 @pytest.mark.parametrize("family", zoo.FAMILIES)
 def test_a_batch_equals_one_picture_at_a_time_in_float64(family: str, method: str) -> None:
-    """xgradcam divides by sums of signed activations, which may all but cancel; ablationcam takes differences."""
+    """xgradcam divides by sums that may all but cancel; ablationcam takes small differences."""
     explainer, pictures = Explainer(deepcopy(model(family)).double()), zoo.noise(3).double()
     together = explainer.explain(pictures, [method])
     alone = [explainer.explain(picture, [method])[0] for picture in pictures]

@@ -24,15 +24,16 @@ _TOLERANCE = 1e-3  # of the difference that the check's two variants make
 class _Call:
     """One finished call of a module: what it returned, in copies.
 
-    ``axes`` are those along which each tensor grows with the batch, None for one that does not. Until the
-    check has seen that nothing in a replay writes to them, ``copied`` ones are handed out; ``handed`` are the
-    last.
+    ``axes`` are those along which each tensor grows with the batch, None for one that does not; the check
+    finds them. Copies are handed out as long as ``copied`` says so, until the check has seen that no replay
+    has ``written`` to them.
     """
 
     module: nn.Module
     output: Any
     axes: list[int | None] = field(default_factory=list)
     copied: bool = True
+    written: bool = False
     handed: list[Tensor] = field(default_factory=list)
 
 
@@ -48,6 +49,7 @@ class Recording:
     output: Any
     tensor: Tensor
     model_output: Any
+    input_written: bool
 
 
 def record(module: nn.Module, layer: str, picture: Tensor) -> Recording:
@@ -73,11 +75,12 @@ def record(module: nn.Module, layer: str, picture: Tensor) -> Recording:
     handles = [part.register_forward_pre_hook(before) for part in module.modules()]
     handles += [part.register_forward_hook(after) for part in module.modules()]
     try:
-        model_output = module(picture[None].clone())
+        inputs = picture[None].clone()
+        model_output = module(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return Recording(target, done, found[0], _floating(found[0]), model_output)
+    return Recording(target, done, found[0], _floating(found[0]), model_output, inputs._version > 0)
 
 
 def check(module: nn.Module, recording: Recording, picture: Tensor, logits_of: Callable[[Any], Tensor]) -> bool:
@@ -91,10 +94,14 @@ def check(module: nn.Module, recording: Recording, picture: Tensor, logits_of: C
     with _watching(recording), _returning(recording, both.clone()):
         full = logits_of(module(torch.stack([picture, picture])))
     plain = logits_of(recording.model_output)
-    resumed = replay(module, recording, both.clone(), picture, logits_of)
+    try:
+        resumed = replay(module, recording, both.clone(), picture, logits_of)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # shapes that do not fit: something grows with the batch in another way
+        return False
     for call in recording.calls:
-        call.copied = any(tensor._version for tensor in call.handed)
-        call.handed.clear()
+        call.copied = call.written
     apart = (full[0] - full[1]).abs().max()
     if not bool(apart > 0) or resumed.shape != full.shape:
         return False
@@ -111,10 +118,11 @@ def replay(
 ) -> Tensor:
     """Logits (variants, classes) where the layer returns ``variants``, running only what follows it.
 
-    Code behind the layer may write to ``variants``.
+    Code behind the layer may write to ``variants``. To be called once ``check`` has been.
     """
     with _replaying(recording, variants):
-        return logits_of(module(picture.expand(len(variants), *picture.shape)))
+        inputs = picture.expand(len(variants), *picture.shape)
+        return logits_of(module(inputs.clone() if recording.input_written else inputs))
 
 
 def run_in_full(
@@ -154,6 +162,9 @@ def _replaying(recording: Recording, variants: Tensor) -> Iterator[None]:
         recording.layer.__dict__["forward"] = lambda *_args, **_kwargs: _with(recording, variants)
         yield
     finally:
+        for call in recording.calls:
+            call.written = any(tensor._version for tensor in call.handed)
+            call.handed.clear()
         for part, forward in saved.items():
             del part.__dict__["forward"]
             if forward is not None:
@@ -215,7 +226,6 @@ def _expanded(call: _Call, count: int) -> Any:
             return call.handed[-1]
         return grown
 
-    call.handed.clear()
     return tree_map(expand, call.output)
 
 

@@ -32,7 +32,9 @@ def fullgrad(
     """Input times gradient, and bias times gradient of every operation that adds a bias, laid over each other.
 
     Explicit biases (convolution, linear, layer and group norm) and the implicit one of batch norm. In a ReLU
-    network the terms add up to the score. Each operation's terms are taken without sign and scaled to 0…1
+    network the terms add up to the score; a saturated ReLU6 adds constants that no term covers.
+
+    Each operation's terms are taken without sign and scaled to 0…1
     over all its channels, as in the authors' code, brought to the input's size and added. The layer does not
     matter, and the map has the input's resolution.
     """
