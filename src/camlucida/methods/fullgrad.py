@@ -34,9 +34,9 @@ def fullgrad(
     Explicit biases (convolution, linear, layer and group norm) and the implicit one of batch norm. In a ReLU
     network the terms add up to the score; a saturated ReLU6 adds constants that no term covers.
 
-    Each operation's terms are taken without sign and scaled to 0…1
-    over all its channels, as in the authors' code, brought to the input's size and added. The layer does not
-    matter, and the map has the input's resolution.
+    Each operation's terms are taken without sign and scaled to 0…1 over all its channels, as in the authors'
+    code, brought to the input's size and added. The layer does not matter, and the map has the input's
+    resolution.
     """
     from torch.nn.functional import interpolate
 
