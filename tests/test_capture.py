@@ -14,7 +14,7 @@ from torch.utils import checkpoint
 
 import zoo
 from camlucida import registry
-from camlucida.capture import Capture, Reading, capture
+from camlucida.capture import Capture, Reading, capturing
 from camlucida.errors import LayerError, ModelError
 from camlucida.explainer import Explainer
 from camlucida.explanation import Explanation
@@ -48,7 +48,11 @@ def model(family: str) -> nn.Module:
 
 
 def catch(
-    module: nn.Module, layers: list[str], inputs: Tensor, targets: tuple[object, ...] = (1,), **flags: bool
+    module: nn.Module,
+    layers: list[str],
+    inputs: Tensor,
+    targets: tuple[object, ...] = (1,),
+    gradients: bool = True,
 ) -> Capture:
     """Capture as the Explainer asks for it."""
 
@@ -58,7 +62,9 @@ def catch(
         return layout_of(tuple(tensor.shape), size, prefix_tokens(module), maker)
 
     rows = [[resolve(target, None)] * len(inputs) for target in targets]
-    return capture(module, inputs, layers, rows, Reading(logits_of, layout), **flags)
+    needs = frozenset(("gradients",) if gradients else ())
+    with capturing(module, inputs, layers, rows, Reading(logits_of, layout), needs) as caught:
+        return caught
 
 
 def maps(module: nn.Module, layer: str, inputs: Tensor | None = None, **arguments: object) -> list[Tensor]:

@@ -163,3 +163,10 @@ def test_findings_stand_in_the_json(tmp_path: Path) -> None:
     assert [one["code"] for one in stated] == [one.code for one in found.health]
     assert stated[0]["code"] == "channels-left-out"
     assert set(stated[0]) == {"code", "found", "advice"}
+
+
+def test_every_picture_of_a_batch_says_that_resuming_did_not_work() -> None:
+    """Recordings are kept for one picture at a time, what was found out is not."""
+    pictures = torch.stack([bump(), bump().flip(-1)])
+    found = Explainer(OfTheBatch()).explain(pictures, ["ablationcam"], targets=[0], layers=["layer"])
+    assert ["resume-fallback" in [finding.code for finding in one.health] for one in found] == [True, True]

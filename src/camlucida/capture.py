@@ -112,20 +112,6 @@ def capturing(
         yield replace(caught, captured=captured, notes=lambda layer, picture: runs[layer].notes(picture))
 
 
-def capture(
-    module: nn.Module,
-    pictures: Sequence[Tensor] | Tensor,
-    layers: Sequence[str],
-    targets: Sequence[Sequence[Target]],
-    reading: Reading,
-    gradients: bool = True,
-) -> Capture:
-    """``capturing`` for methods that do not run the model again."""
-    needs = ALL_GRADIENTS if gradients else frozenset()
-    with capturing(module, pictures, layers, targets, reading, needs) as caught:
-        return caught
-
-
 def _run(
     module: nn.Module,
     pictures: Sequence[Tensor] | Tensor,

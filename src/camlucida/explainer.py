@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camlucida import registry
 from camlucida.capture import Capture, Reading, capturing
-from camlucida.errors import ModelError, OptionError, PictureError, one_of
+from camlucida.errors import ModelError, OptionError, PictureError
 from camlucida.explanation import Explanation, Provenance, versions
 from camlucida.images import Size
 from camlucida.layers.layout import Layout, grid_of, layout_of
@@ -25,8 +25,8 @@ from camlucida.models.load import load, split_layer
 from camlucida.models.place import move
 from camlucida.pipeline import Key, Mapped, maps_of, of_layers, of_views
 from camlucida.prepare import Prepared, batches, listed, prepare, preprocess_named, visible
-from camlucida.smoothing import SMOOTHS, VIEWS, Smooth
-from camlucida.targets import PerPicture, Target, resolve
+from camlucida.smoothing import VIEWS, Smooth, checked
+from camlucida.targets import for_pictures
 from camlucida.work import Work
 
 Options = Mapping[str, Mapping[str, Any]]  # method → option → value
@@ -105,12 +105,10 @@ class Explainer:
         entries = [registry.entry(name) for name in methods]
         settings = [entry.settings((options or {}).get(entry.name)) for entry in entries]
         prepared = [prepare(picture, self.adapter, self.preprocess) for picture in listed(pictures)]
-        rows = [_per_picture(target, self.adapter.labels, len(prepared)) for target in targets]
+        rows = [for_pictures(target, self.adapter.labels, len(prepared)) for target in targets]
+        ways = checked(smooth)
         if not (prepared and entries and rows and layers):
             raise OptionError("explain needs at least one picture, method, target and layer")
-        for way in smooth:
-            if way not in SMOOTHS:
-                raise OptionError(one_of("smoothing", way, list(SMOOTHS), f"it is one of {', '.join(SMOOTHS)}"))
         explanations: list[Explanation] = []
         for start, group in batches(prepared, self.batch_size):
             work = Work(
@@ -118,7 +116,7 @@ class Explainer:
                 [self._layer_names(name, group[0].tensor) for name in layers],
                 list(zip(entries, settings, strict=True)),
                 [row[start : start + len(group)] for row in rows],
-                tuple(dict.fromkeys(smooth)),
+                ways,
             )
             explanations += self._explain_batch(work)
         return explanations
@@ -171,7 +169,7 @@ class Explainer:
                         Explanation(
                             heatmap=mapped.heatmap,
                             index=index,
-                            label=None if index is None else self._label(index),
+                            label=self.adapter.label(index),
                             score=float(caught.scores[t][i * step]),
                             probability=None if index is None else float(probabilities[i, index]),
                             provenance=provenance,
@@ -187,24 +185,20 @@ class Explainer:
     def _maps(self, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
         """The maps by layer asked for, method and target, and the capture that they come from."""
         tensors, targets = work.inputs()
-        names = work.names
         size = _size(tensors[0])
         reading = Reading(logits_of, partial(self._layout, size), partial(self._grid, size, len(tensors)))
         needs = frozenset(need for entry, _ in work.methods for need in entry.needs)
-        with capturing(self.module, tensors, names, targets, reading, needs) as caught:
+        with capturing(self.module, tensors, work.names, targets, reading, needs) as caught:
             single = maps_of(caught, work.methods, "eigen" in work.smooth)
         with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
             if "aug" in work.smooth:
                 single = {key: of_views(maps) for key, maps in single.items()}
             maps = {
-                (place, m, t): of_layers([single[names.index(name), m, t] for name in layer])
+                (place, m, t): of_layers([single[work.names.index(name), m, t] for name in layer])
                 for place, layer in enumerate(work.layers)
                 for m, t in product(range(len(work.methods)), range(len(targets)))
             }
         return maps, caught
-
-    def _label(self, index: int) -> str | None:
-        return self.adapter.labels[index] if self.adapter.labels else None
 
     def _provenance(self, work: Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
         place, m = which
@@ -250,13 +244,6 @@ def explain(
             f"explain takes one picture, got {len(explanations)}: use Explainer(model).explain(pictures)"
         )
     return explanations[0]
-
-
-def _per_picture(target: Any, labels: Sequence[str] | None, count: int) -> list[Target]:
-    """One target for each of ``count`` pictures."""
-    if not isinstance(target, PerPicture):
-        return [resolve(target, labels)] * count
-    return [resolve(one, labels) for one in target.of(count)]
 
 
 def _size(tensor: Tensor) -> Size:

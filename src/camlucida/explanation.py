@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
 from camlucida.errors import OptionError, OutputError
-from camlucida.files import written_whole
+from camlucida.files import png_bytes, save_picture, written_whole
 from camlucida.health import Finding, examine
 from camlucida.heatmap import Scale, lay, limit
 from camlucida.images import Frame
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-FORMATS = ("png", "jpg", "webp")
 Show = Literal["map", "spread"]
 _RANDOM_MARK = "random weights"
 _PACKAGES = ("camlucida", "torch", "timm", "numpy", "pillow")
@@ -229,30 +228,6 @@ def versions() -> dict[str, str]:
 def name_of(label: str | None, index: int | None) -> str:
     """A class in few words: the first of ImageNet's synonyms, or its index where it has no name."""
     return label.split(",")[0] if label else f"class {index}"
-
-
-def save_picture(picture: Image, path: Path, never: Path | None = None) -> None:
-    """Write a picture whole, in the format of the name; ``never`` is not written over."""
-    from PIL import Image
-
-    suffix = path.suffix.lower()
-    if suffix not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise OptionError(f"pictures are saved as {', '.join(FORMATS)}, got {path.name!r}")
-    Image.init()
-    with written_whole(path, never) as file:
-        try:
-            picture.save(file, format=Image.EXTENSION[suffix], quality=92)
-        except ValueError as error:  # Pillow's word for a picture too large for the format
-            raise OutputError(f"{path} cannot be written ({error}), save it as .png") from error
-
-
-def png_bytes(picture: Image) -> bytes:
-    """A picture as PNG."""
-    import io
-
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _as_picture(shown: Image | Tensor) -> Image:

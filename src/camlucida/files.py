@@ -7,8 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from camlucida.errors import OutputError
+from camlucida.errors import OptionError, OutputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("png", "jpg", "webp")
 
 
 @contextmanager
@@ -48,3 +54,27 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def save_picture(picture: Image, path: Path, never: Path | None = None) -> None:
+    """Write a picture whole, in the format of the name; ``never`` is not written over."""
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise OptionError(f"pictures are saved as {', '.join(FORMATS)}, got {path.name!r}")
+    Image.init()
+    with written_whole(path, never) as file:
+        try:
+            picture.save(file, format=Image.EXTENSION[suffix], quality=92)
+        except ValueError as error:  # Pillow's word for a picture too large for the format
+            raise OutputError(f"{path} cannot be written ({error}), save it as .png") from error
+
+
+def png_bytes(picture: Image) -> bytes:
+    """A picture as PNG."""
+    import io
+
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

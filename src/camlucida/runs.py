@@ -35,7 +35,8 @@ class Runs:
         self._module, self._layer, self._pictures = module, layer, pictures
         self._bound, self._logits_of = bound, logits_of
         self._pace, self._resume_pace = Pace(), Pace()
-        self._recordings: dict[int, tuple[Recording, bool]] = {}
+        self._recordings: dict[int, Recording] = {}
+        self._works: dict[int, bool] = {}  # whether replaying is right, for each picture that was recorded
 
     def score(self, make: Make, count: int, picture: int) -> Tensor:
         """(count, targets) for variants of the input, by the whole network."""
@@ -51,8 +52,8 @@ class Runs:
 
     def resume(self, layout: Layout, make: Make, count: int, picture: int) -> Tensor:
         """(count, targets) for variants of the layer's maps, running what follows it alone where that works."""
-        recording, works = self._recorded(picture)
-        go = replay if works else run_in_full
+        recording = self._recorded(picture)
+        go = replay if self._works[picture] else run_in_full
         own = self._pictures[picture].detach()
 
         def run(indices: range) -> Tensor:
@@ -63,20 +64,19 @@ class Runs:
 
     def notes(self, picture: int) -> tuple[Finding, ...]:
         """What came up while variants of this picture were run."""
-        _, works = self._recordings.get(picture, (None, True))
-        if works:
+        if self._works.get(picture, True):
             return ()
         found = "what follows the layer could not be run alone, so the whole network ran for each channel"
         return (
             Finding("resume-fallback", found, "the map is right; choose a later layer if it takes too long"),
         )
 
-    def _recorded(self, picture: int) -> tuple[Recording, bool]:
+    def _recorded(self, picture: int) -> Recording:
         if picture not in self._recordings:
             own = self._pictures[picture].detach()
             recording = record(self._module, self._layer, own)
-            works = check(self._module, recording, own, self._logits_of)
-            self._recordings = {picture: (recording, works)}  # one at a time: they are as large as a forward
+            self._works[picture] = check(self._module, recording, own, self._logits_of)
+            self._recordings = {picture: recording}  # one at a time: they are as large as a forward
         return self._recordings[picture]
 
     def _targets(self, outputs: Tensor, picture: int) -> Tensor:

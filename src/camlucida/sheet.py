@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camlucida.explanation import Explanation, Show, png_bytes, save_picture
-from camlucida.files import same_file
+from camlucida.explanation import Explanation, Show
+from camlucida.files import png_bytes, same_file, save_picture
 from camlucida.heatmap import Scale, limit
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
 from camlucida.render.overlay import DEFAULT_ALPHA

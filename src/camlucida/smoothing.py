@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from camlucida.errors import OptionError, one_of
 
 if TYPE_CHECKING:
     from camlucida.targets import Bound, Target
@@ -30,6 +33,18 @@ class Anchored:
         """``picture`` is the view's own place, which does not matter."""
         del picture
         return self.target.bind(outputs, self.anchor)
+
+
+def checked(smooth: Sequence[Smooth]) -> tuple[Smooth, ...]:
+    """The smoothings asked for, each once.
+
+    Raises:
+        OptionError: one is not known.
+    """
+    for way in smooth:
+        if way not in SMOOTHS:
+            raise OptionError(one_of("smoothing", way, list(SMOOTHS), f"it is one of {', '.join(SMOOTHS)}"))
+    return tuple(dict.fromkeys(smooth))
 
 
 def views(picture: Tensor) -> list[Tensor]:

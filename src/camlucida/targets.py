@@ -149,6 +149,13 @@ def resolve(target: Any, labels: Sequence[str] | None) -> Target:
     )
 
 
+def for_pictures(target: Any, labels: Sequence[str] | None, count: int) -> list[Target]:
+    """The target of each of ``count`` pictures: one for all, or each its own."""
+    if isinstance(target, PerPicture):
+        return [resolve(one, labels) for one in target.of(count)]
+    return [resolve(target, labels)] * count
+
+
 def find_class(name: str, labels: Sequence[str] | None) -> int:
     """The index of the class called ``name``: a whole name wins over a part of one."""
     if not labels:

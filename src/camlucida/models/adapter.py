@@ -35,6 +35,10 @@ class Adapter:
     weights: str
     library: str
 
+    def label(self, index: int | None) -> str | None:
+        """What class ``index`` is called, None where nobody says."""
+        return None if index is None or not self.labels else self.labels[index]
+
 
 def logits_of(output: Any) -> Tensor:
     """The logits (batch, classes) in what a classifier returns.
