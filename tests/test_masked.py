@@ -18,7 +18,8 @@ from camlucida.chunks import Pace, in_chunks
 from camlucida.custody import lent
 from camlucida.errors import ModelError
 from camlucida.health import Noted
-from camlucida.resume import check, record, replay, run_in_full
+from camlucida.recording import recorded
+from camlucida.resume import Tail, check, replay, run_in_full
 
 METHODS = ["scorecam", "ablationcam"]
 EXACT = {"scorecam": {"channels": 0}}
@@ -389,23 +390,25 @@ TRAPS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 }
 
 
+@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(("build", "layer"), TRAPS.values(), ids=TRAPS.keys())
-def test_resuming_equals_running_in_full(build: Callable[[], nn.Module], layer: str) -> None:
-    module, picture = zoo.redraw(build()), zoo.noise()[0]
-    before, kept = snapshot.take(module), picture.clone()
+def test_resuming_equals_running_in_full(build: Callable[[], nn.Module], layer: str, batch: int) -> None:
+    module, pictures = zoo.redraw(build()), zoo.noise(batch)
+    before, kept, index = snapshot.take(module), pictures.clone(), batch // 2
     with lent(module):
-        recording = record(module, layer, picture)
-        assert check(module, recording, picture, lambda output: output)
-        own = recording.tensor
+        with recorded(module, [layer], batch) as (recording,):
+            outputs = module(pictures.clone())
+        tail = Tail(module, recording, pictures[index], index, lambda output: output)
+        assert check(tail, outputs[index : index + 1])
+        own = tail.own
         noise = torch.randn(4, *own.shape[1:], generator=torch.Generator().manual_seed(3))
         variants = torch.cat([own, own * 0, own * noise])
-        expected = run_in_full(module, recording, variants.clone(), picture, lambda output: output)
+        expected = run_in_full(tail, variants.clone())
         for _ in range(2):  # a replay leaves the recording as it was
-            found = replay(module, recording, variants.clone(), picture, lambda output: output)
-            assert_same(found, expected)
-        assert_same(found[:1], module(picture[None].clone()))
+            assert_same(replay(tail, variants.clone()), expected)
+        assert_same(expected[:1], module(pictures[index][None].clone()))
     assert (expected.std(dim=0) > 1e-3 * expected.abs().max()).any()
-    assert torch.equal(picture, kept)
+    assert torch.equal(pictures, kept)
     snapshot.assert_same(before, snapshot.take(module))
 
 

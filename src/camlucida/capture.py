@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from camlucida.bias import Biased, BiasWatch
 from camlucida.custody import lent
 from camlucida.errors import LayerError, ModelError
+from camlucida.recording import recorded
 from camlucida.runs import Runs
 from camlucida.taps import once, tapped
 
@@ -98,13 +99,15 @@ def capturing(
         ModelError: the model returns NaN.
     """
     with lent(module):
-        caught = _run(module, pictures, (layers, targets), reading, needs)
+        with recorded(module, layers if "resume" in needs else (), len(pictures)) as recordings:
+            caught = _run(module, pictures, (layers, targets), reading, needs)
         shared: dict[str, Any] = {}
         if "scores" in needs:
             shared["scores"] = torch.stack(caught.scores, dim=1)
         if needs & {"inputs", "score", "bias_terms"}:
             shared["inputs"] = torch.stack(list(pictures)).detach()
-        runs = [Runs(module, name, pictures, caught.bound, reading.logits_of) for name in layers]
+        read = (caught.outputs, caught.bound)
+        runs = [Runs(module, pictures, read, reading.logits_of, kept) for kept in recordings or [None] * len(layers)]
         captured = []
         for run, layout, row in zip(runs, caught.layouts, caught.captured, strict=True):
             calls: dict[str, Any] = {"score": run.score, "resume": partial(run.resume, layout)}

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from camlucida.chunks import Pace, in_chunks
 from camlucida.health import Finding
-from camlucida.resume import Recording, check, record, replay, run_in_full
+from camlucida.resume import Tail, check, replay, run_in_full
 
 if TYPE_CHECKING:
     from camlucida.layers.layout import Layout
+    from camlucida.recording import Recording
     from camlucida.targets import Bound
     from camlucida.types import Make
 
@@ -21,22 +22,24 @@ if TYPE_CHECKING:
 class Runs:
     """A lent module, to be run again and again on the pictures of one batch.
 
-    What is learned while running is kept: the pace, and for each picture what precedes the layer.
+    ``read`` are the batch's logits (batch, classes) and its targets; ``recording`` is what preceded the layer,
+    where variants of what that returns will be run. What is learned while running is kept: the pace, and
+    whether what follows the layer can be run alone.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        layer: str,
         pictures: Sequence[Tensor] | Tensor,
-        bound: Sequence[Sequence[Bound]],
+        read: tuple[Tensor, Sequence[Sequence[Bound]]],
         logits_of: Callable[[Any], Tensor],
+        recording: Recording | None = None,
     ) -> None:
-        self._module, self._layer, self._pictures = module, layer, pictures
-        self._bound, self._logits_of = bound, logits_of
+        self._module, self._pictures, self._recording = module, pictures, recording
+        (self._outputs, self._bound), self._logits_of = read, logits_of
         self._pace, self._resume_pace = Pace(), Pace()
-        self._recordings: dict[int, Recording] = {}
-        self._works: dict[int, bool] = {}  # whether replaying is right, for each picture that was recorded
+        self._tails: dict[int, Tail] = {}
+        self._works: dict[int, bool] = {}  # whether replaying is right, for each picture that was tried
 
     def score(self, make: Make, count: int, picture: int) -> Tensor:
         """(count, targets) for variants of the input, by the whole network."""
@@ -52,13 +55,11 @@ class Runs:
 
     def resume(self, layout: Layout, make: Make, count: int, picture: int) -> Tensor:
         """(count, targets) for variants of the layer's maps, running what follows it alone where that works."""
-        recording = self._recorded(picture)
+        tail = self._tail(picture)
         go = replay if self._works[picture] else run_in_full
-        own = self._pictures[picture].detach()
 
         def run(indices: range) -> Tensor:
-            variants = layout.from_maps(make(indices), recording.tensor)
-            return self._targets(go(self._module, recording, variants, own, self._logits_of), picture)
+            return self._targets(go(tail, layout.from_maps(make(indices), tail.own)), picture)
 
         return in_chunks(run, count, self._resume_pace)
 
@@ -71,13 +72,14 @@ class Runs:
             Finding("resume-fallback", found, "the map is right; choose a later layer if it takes too long"),
         )
 
-    def _recorded(self, picture: int) -> Recording:
-        if picture not in self._recordings:
-            own = self._pictures[picture].detach()
-            recording = record(self._module, self._layer, own)
-            self._works[picture] = check(self._module, recording, own, self._logits_of)
-            self._recordings = {picture: recording}  # one at a time: they are as large as a forward
-        return self._recordings[picture]
+    def _tail(self, picture: int) -> Tail:
+        if picture not in self._tails:
+            assert self._recording is not None, "resume is asked for through Captured, and so recorded"
+            shown = self._pictures[picture].detach()
+            tail = Tail(self._module, self._recording, shown, picture, self._logits_of)
+            self._works[picture] = check(tail, self._outputs[picture : picture + 1])
+            self._tails[picture] = tail
+        return self._tails[picture]
 
     def _targets(self, outputs: Tensor, picture: int) -> Tensor:
         """(variants, targets) of logits (variants, classes)."""
