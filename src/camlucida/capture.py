@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -107,7 +108,10 @@ def capturing(
         if needs & {"inputs", "score", "bias_terms"}:
             shared["inputs"] = torch.stack(list(pictures)).detach()
         read = (caught.outputs, caught.bound)
-        runs = [Runs(module, pictures, read, reading.logits_of, kept) for kept in recordings or [None] * len(layers)]
+        runs = [
+            Runs(module, pictures, read, reading.logits_of, recording)
+            for _, recording in zip_longest(layers, recordings)
+        ]
         captured = []
         for run, layout, row in zip(runs, caught.layouts, caught.captured, strict=True):
             calls: dict[str, Any] = {"score": run.score, "resume": partial(run.resume, layout)}

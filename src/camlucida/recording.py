@@ -137,6 +137,7 @@ def by_module(calls: list[Call]) -> dict[nn.Module, list[Call]]:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors inside tuples, dicts and the like."""
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 

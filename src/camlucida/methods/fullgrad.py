@@ -41,18 +41,22 @@ def fullgrad(
     from torch.nn.functional import interpolate
 
     size = inputs.shape[-2:]
-    total = _scaled(inputs * input_gradients).sum(dim=1)
+    total = _summed(inputs * input_gradients)
+    by_grid: dict[tuple[int, ...], Tensor] = {}  # resizing is linear: terms of one grid are added before it
     for term in bias_terms:
-        placed = _scaled(term).sum(dim=1, keepdim=True)
-        total = total + interpolate(placed, size, mode="bilinear", align_corners=False).squeeze(1)
-    return Noted(total, (_unplaced(unplaced),) * len(inputs))
+        grid = tuple(term.shape[-2:])
+        by_grid[grid] = _summed(term) + by_grid.get(grid, 0)
+    for placed in by_grid.values():
+        total = total + interpolate(placed, size, mode="bilinear", align_corners=False)
+    return Noted(total.squeeze(1), (_unplaced(unplaced),) * len(inputs))
 
 
-def _scaled(term: Tensor) -> Tensor:
-    """Magnitudes (batch, channels, height, width), from the smallest at 0 to the largest at 1 a picture."""
-    flat = term.abs().flatten(1)
-    low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
-    return ((flat - low) / (high - low)).where(high > low, 0).view_as(term)
+def _summed(term: Tensor) -> Tensor:
+    """Magnitudes from the smallest at 0 to the largest at 1, summed over channels (batch, 1, height, width)."""
+    magnitudes = term.abs()
+    low, high = magnitudes.amin((1, 2, 3), True), magnitudes.amax((1, 2, 3), True)  # aminmax(dim=…) is slow
+    above = magnitudes.sum(dim=1, keepdim=True) - term.shape[1] * low
+    return (above / (high - low)).where(high > low, 0)
 
 
 def _unplaced(count: int) -> tuple[Finding, ...]:
