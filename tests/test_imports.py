@@ -24,6 +24,7 @@ FLOORS = [
     ["runs", "smoothing"],
     ["capture"],
     ["explanation", "prepare", "pipeline", "work"],
+    ["batch"],
     ["sheet", "explainer"],
     ["comparison"],
     ["cli"],

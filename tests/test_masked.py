@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -231,7 +231,9 @@ class Naive:
         return torch.from_numpy(oracles.ablationcam(self.maps(), self.of_maps))
 
 
-def explained(module: nn.Module, pictures: Tensor, methods: list[str], **more: Any) -> list[Any]:
+def explained(
+    module: nn.Module, pictures: Tensor, methods: Sequence[str] = ("gradcam",), **more: Any
+) -> list[Any]:
     return Explainer(module).explain(pictures, methods, options=EXACT, **more)
 
 
@@ -483,6 +485,47 @@ def test_the_pace_stops_at_the_largest() -> None:
 def test_chunks_give_all_rows_in_order(count: int) -> None:
     found = in_chunks(lambda indices: torch.tensor([[i, -i] for i in indices]), count, Pace())
     assert found.tolist() == [[i, -i] for i in range(count)]
+
+
+class OfLittleRoom(nn.Module):
+    """Runs out of memory above ``room`` pictures at once."""
+
+    def __init__(self, room: int, error: RuntimeError) -> None:
+        super().__init__()
+        self.network, self.room, self.error = zoo.redraw(zoo.resnet()), room, error
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if len(inputs) > self.room:
+            raise self.error
+        return self.network(inputs)
+
+
+ENDS = [torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory: …")]
+
+
+@pytest.mark.parametrize("error", ENDS, ids=["cuda", "cpu"])
+def test_a_batch_larger_than_memory_is_halved_and_said(error: RuntimeError) -> None:
+    module, pictures = OfLittleRoom(2, error), zoo.noise(5)
+    found = explained(module, pictures, ["gradcam"], targets=[1], layers=["network.layer4"])
+    wanted = explained(module.network, pictures, ["gradcam"], targets=[1], layers=["layer4"])
+    assert [[note.code for note in one.notes] for one in found] == [["memory-ended"]] * 5
+    for one, other in zip(found, wanted, strict=True):
+        assert_same(one.heatmap, other.heatmap)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fewer_variants_at_once_are_said(method: str) -> None:
+    module, picture = OfLittleRoom(3, ENDS[0]), zoo.noise()
+    (found,) = explained(module, picture, [method], targets=[1], layers=["network.layer3"])
+    (wanted,) = explained(module.network, picture, [method], targets=[1], layers=["layer3"])
+    assert [note.code for note in found.notes] == ["memory-ended"]
+    assert wanted.notes == ()
+    assert_same(found.heatmap, wanted.heatmap)
+
+
+def test_another_runtime_error_is_not_taken_for_memory() -> None:
+    with pytest.raises(RuntimeError, match="no such thing"):
+        explained(OfLittleRoom(0, RuntimeError("no such thing")), zoo.noise(), layers=["network.layer4"])
 
 
 @pytest.mark.parametrize("room", [1, 2, 3, 9])

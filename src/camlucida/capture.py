@@ -57,7 +57,8 @@ class Capture:
     """One run of the model on a batch: logits (batch, classes), and what was caught on the way.
 
     ``bound[t][i]`` is target t fixed for picture i and ``scores[t][i]`` its value; ``captured[l][t]`` and
-    ``layouts[l]`` belong to layer l. ``notes(l, i)`` is what came up while variants of picture i were run.
+    ``layouts[l]`` belong to layer l. ``notes(l, needs, i)`` is what came up while variants of picture i
+    were run for a method with such needs.
     """
 
     outputs: Tensor
@@ -65,7 +66,7 @@ class Capture:
     scores: list[Tensor]
     layouts: list[Layout]
     captured: list[list[Captured]]
-    notes: Callable[[int, int], tuple[Finding, ...]] = lambda _layer, _picture: ()
+    notes: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def capturing(
         for run, layout, row in zip(runs, caught.layouts, caught.captured, strict=True):
             calls: dict[str, Any] = {"score": run.score, "resume": partial(run.resume, layout)}
             captured.append([replace(one, **shared, **calls) for one in row])
-        yield replace(caught, captured=captured, notes=lambda layer, picture: runs[layer].notes(picture))
+        yield replace(caught, captured=captured, notes=lambda layer, *which: runs[layer].notes(*which))
 
 
 def _run(

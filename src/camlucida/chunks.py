@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from camlucida.errors import ModelError
+from camlucida.errors import ModelError, is_out_of_memory
 
 FIRST, LARGEST = 4, 64
 _TRIALS = 2  # whole chunks of one size before it is judged: the machine does other things too
@@ -24,6 +24,7 @@ class Pace:
     largest: int = LARGEST
     best: float = float("inf")  # seconds a variant at the size before
     settled: bool = False
+    retreated: bool = False  # memory has ended before
     tried: list[float] = field(default_factory=list)  # seconds a variant at this size
 
     def learn(self, seconds: float) -> None:
@@ -55,7 +56,7 @@ class Pace:
                 "one variant of the picture is more than this device's memory: use a smaller model or input, "
                 "or another device"
             )
-        self.size, self.settled = self.size // 2, True
+        self.size, self.settled, self.retreated = self.size // 2, True, True
 
 
 def in_chunks(run: Callable[[range], Tensor], count: int, pace: Pace) -> Tensor:
@@ -67,7 +68,9 @@ def in_chunks(run: Callable[[range], Tensor], count: int, pace: Pace) -> Tensor:
         begun = time.perf_counter()
         try:
             results.append(run(indices).cpu())
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             pace.retreat()
             continue
         if len(indices) == pace.size:

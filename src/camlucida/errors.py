@@ -40,3 +40,9 @@ def one_of(kind: str, given: str, known: list[str], hint: str) -> str:
     close = [lowered[name] for name in get_close_matches(given.lower(), list(lowered), n=4, cutoff=0.5)]
     offer = f"did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
     return f"{kind} {given!r} is not known: {offer}{hint}"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's memory has ended: of CUDA's own type, or by what the CPU and MPS say."""
+    said = ("can't allocate memory", "MPS backend out of memory")
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import registry
-from camlucida.capture import Capture, Reading, capturing
-from camlucida.errors import ModelError, OptionError, PictureError
-from camlucida.explanation import Explanation, Provenance, versions
+from camlucida.batch import Ready, explain_batch, size_of
+from camlucida.capture import Reading
+from camlucida.errors import OptionError, PictureError
+from camlucida.explanation import Explanation
 from camlucida.images import Size
 from camlucida.layers.layout import Layout, grid_of, layout_of
 from camlucida.layers.locate import check_layer, default_layer, prefix_tokens
@@ -23,9 +23,8 @@ from camlucida.models.adapter import logits_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import load, split_layer
 from camlucida.models.place import move
-from camlucida.pipeline import Key, Mapped, maps_of, of_layers, of_views
-from camlucida.prepare import Prepared, batches, listed, prepare, preprocess_named, visible
-from camlucida.smoothing import VIEWS, Smooth, checked
+from camlucida.prepare import batches, listed, prepare, preprocess_named
+from camlucida.smoothing import Smooth, checked
 from camlucida.targets import for_pictures
 from camlucida.work import Work
 
@@ -77,7 +76,6 @@ class Explainer:
         self.preprocess_name = preprocess if isinstance(preprocess, str) else "own"
         self.preprocess = preprocess_named(preprocess, self.adapter)
         self.batch_size = batch_size
-        self._versions = versions()
         self.layer = check_layer(self.module, self._asked_layer) if self._asked_layer else None
 
     def explain(
@@ -109,6 +107,7 @@ class Explainer:
         ways = checked(smooth)
         if not (prepared and entries and rows and layers):
             raise OptionError("explain needs at least one picture, method, target and layer")
+        ready = Ready(self.adapter, self.preprocess_name, self._reading)
         explanations: list[Explanation] = []
         for start, group in batches(prepared, self.batch_size):
             work = Work(
@@ -118,7 +117,7 @@ class Explainer:
                 [row[start : start + len(group)] for row in rows],
                 ways,
             )
-            explanations += self._explain_batch(work)
+            explanations += explain_batch(ready, work)
         return explanations
 
     def _layer_names(self, name: str | None, tensor: Tensor) -> tuple[str, ...]:
@@ -138,84 +137,15 @@ class Explainer:
         if name is not None:
             return check_layer(self.module, name)
         if self.layer is None:
-            self.layer = default_layer(self.module, self.records(tensor), _size(tensor))
+            self.layer = default_layer(self.module, self.records(tensor), size_of(tensor))
         return self.layer
 
     def records(self, tensor: Tensor) -> list[Record]:
         """What each of the model's modules takes and returns for an input (channels, height, width)."""
         return trace(self.module, tensor[None])
 
-    def _explain_batch(self, work: Work) -> list[Explanation]:
-        """The explanations of one batch; where memory ends, of its halves."""
-        try:
-            maps, caught = self._maps(work)
-        except torch.OutOfMemoryError:
-            if len(work.pictures) == 1:
-                raise ModelError(
-                    "one picture is more than this device's memory: use a smaller model, or another device"
-                ) from None
-            return [one for half in work.halves() for one in self._explain_batch(half)]
-        step = VIEWS if "aug" in work.smooth else 1  # a picture's plain view is its first
-        probabilities = caught.outputs.float().softmax(dim=1)[::step]
-        explanations = []
-        for i, one in enumerate(work.pictures):
-            drawn_on = one.picture or visible(one.tensor, self.adapter)
-            for place, m in product(range(len(work.layers)), range(len(work.methods))):
-                provenance = self._provenance(work, caught, (place, m), one)
-                for t, row in enumerate(caught.bound):
-                    index = row[i * step].index
-                    mapped = maps[place, m, t][i]
-                    explanations.append(
-                        Explanation(
-                            heatmap=mapped.heatmap,
-                            index=index,
-                            label=self.adapter.label(index),
-                            score=float(caught.scores[t][i * step]),
-                            probability=None if index is None else float(probabilities[i, index]),
-                            provenance=provenance,
-                            frame=one.frame,
-                            shown=drawn_on,
-                            source=one.source,
-                            spread=mapped.spread,
-                            notes=mapped.notes,
-                        )
-                    )
-        return explanations
-
-    def _maps(self, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
-        """The maps by layer asked for, method and target, and the capture that they come from."""
-        tensors, targets = work.inputs()
-        size = _size(tensors[0])
-        reading = Reading(logits_of, partial(self._layout, size), partial(self._grid, size, len(tensors)))
-        needs = frozenset(need for entry, _ in work.methods for need in entry.needs)
-        with capturing(self.module, tensors, work.names, targets, reading, needs) as caught:
-            single = maps_of(caught, work.methods, "eigen" in work.smooth)
-        with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
-            if "aug" in work.smooth:
-                single = {key: of_views(maps) for key, maps in single.items()}
-            maps = {
-                (place, m, t): of_layers([single[work.names.index(name), m, t] for name in layer])
-                for place, layer in enumerate(work.layers)
-                for m, t in product(range(len(work.methods)), range(len(targets)))
-            }
-        return maps, caught
-
-    def _provenance(self, work: Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
-        place, m = which
-        entry, settings = work.methods[m]
-        layouts = [str(caught.layouts[work.names.index(name)]) for name in work.layers[place]]
-        whole = "activations" not in entry.needs
-        return Provenance(
-            model=self.adapter.name,
-            weights=self.adapter.weights,
-            layer="all layers" if whole else "+".join(work.layers[place]),
-            layout="input" if whole else " + ".join(layouts),
-            method=entry.name,
-            options=settings,
-            smooth=work.smooth,
-            preprocess="none" if one.picture is None else self.preprocess_name,
-            versions=self._versions,
-        )
+    def _reading(self, size: Size, batch: int) -> Reading:
+        return Reading(logits_of, partial(self._layout, size), partial(self._grid, size, batch))
 
     def _grid(self, size: Size, batch: int, tensor: Tensor, channels_last: bool) -> Layout | None:
         return grid_of(tuple(tensor.shape), batch, size, prefix_tokens(self.module), channels_last)

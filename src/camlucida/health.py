@@ -84,6 +84,18 @@ def saturated(probability: float) -> tuple[Finding, ...]:
     return (Finding("saturated", found, "explain the class's logit instead (`ClassScore`)"),)
 
 
+def resume_fallback() -> Finding:
+    """Of channels for which the whole network ran, where running what follows the layer is not right."""
+    found = "what follows the layer could not be run alone, so the whole network ran for each channel"
+    return Finding("resume-fallback", found, "the map is right; choose a later layer if it takes too long")
+
+
+def memory_ended(smaller: str) -> Finding:
+    """Of work that did not fit into the device's memory at once and was done in ``smaller`` parts."""
+    advice = "the map is right; a smaller `Explainer(batch_size=…)` or input spares the attempt"
+    return Finding("memory-ended", f"the device's memory ended, so {smaller} were run at once", advice)
+
+
 def no_component(method: str) -> Finding:
     """Of a method to which eigen smoothing does not apply."""
     found = f"eigen smoothing does not apply to {method}, which has no contributions of channels"

@@ -79,9 +79,7 @@ def _notes(caught: Capture, entry: Entry, captured: Captured, which: Key) -> tup
         notes.append(zero_gradient())
     if isinstance(caught.bound[t][i], ClassProbability) and not entry.classless:
         notes += saturated(float(caught.scores[t][i]))
-    if "resume" in entry.needs:
-        notes += caught.notes(place, i)
-    return tuple(notes)
+    return (*notes, *caught.notes(place, entry.needs, i))
 
 
 def of_views(maps: list[Mapped]) -> list[Mapped]:

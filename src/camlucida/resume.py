@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from camlucida.errors import is_out_of_memory
 from camlucida.recording import Recording, by_module, expanded, measured
 
 _TOLERANCE = 1e-3  # of the difference that the check's two variants make
@@ -58,10 +59,10 @@ def check(tail: Tail, plain: Tensor) -> bool:
     tail.input_written = inputs._version > 0
     try:
         resumed = replay(tail, both.clone())
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:  # shapes that do not fit: something grows with the batch in another way
-        return False
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        return False  # shapes that do not fit: something grows with the batch in another way
     for call in recording.calls:
         call.copied = call.written
     if resumed.shape != (2, *full.shape[1:]):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.chunks import Pace, in_chunks
-from camlucida.health import Finding
+from camlucida.health import Finding, memory_ended, resume_fallback
 from camlucida.resume import Tail, check, replay, run_in_full
 
 if TYPE_CHECKING:
@@ -63,14 +63,15 @@ class Runs:
 
         return in_chunks(run, count, self._resume_pace)
 
-    def notes(self, picture: int) -> tuple[Finding, ...]:
-        """What came up while variants of this picture were run."""
-        if self._works.get(picture, True):
-            return ()
-        found = "what follows the layer could not be run alone, so the whole network ran for each channel"
-        return (
-            Finding("resume-fallback", found, "the map is right; choose a later layer if it takes too long"),
-        )
+    def notes(self, needs: Sequence[str], picture: int) -> tuple[Finding, ...]:
+        """What came up while variants of this picture were run for a method with such ``needs``."""
+        found = []
+        if "resume" in needs and not self._works.get(picture, True):
+            found.append(resume_fallback())
+        paces = {"score": self._pace, "resume": self._resume_pace}
+        if any(name in needs and pace.retreated for name, pace in paces.items()):
+            found.append(memory_ended("fewer variants of a picture"))
+        return tuple(found)
 
     def _tail(self, picture: int) -> Tail:
         if picture not in self._tails:

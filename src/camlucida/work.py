@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from camlucida.health import memory_ended
 from camlucida.smoothing import VIEWS, Anchored, views
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from camlucida.health import Finding
     from camlucida.prepare import Prepared
     from camlucida.registry import Entry
     from camlucida.smoothing import Smooth
@@ -25,6 +27,7 @@ class Work:
     methods: list[tuple[Entry, dict[str, Any]]]
     targets: list[list[Target]]
     smooth: tuple[Smooth, ...] = ()
+    notes: tuple[Finding, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -43,8 +46,9 @@ class Work:
         return [view for tensor in tensors for view in views(tensor)], of_views
 
     def halves(self) -> tuple[Work, Work]:
-        """The work on the first half of the pictures, and on the second."""
+        """The work on the first half of the pictures, and on the second, for want of memory."""
         middle = len(self.pictures) // 2
-        first = replace(self, pictures=self.pictures[:middle], targets=[row[:middle] for row in self.targets])
-        second = replace(self, pictures=self.pictures[middle:], targets=[row[middle:] for row in self.targets])
+        noted = replace(self, notes=(memory_ended("fewer pictures"),))
+        first = replace(noted, pictures=self.pictures[:middle], targets=[row[:middle] for row in self.targets])
+        second = replace(noted, pictures=self.pictures[middle:], targets=[row[middle:] for row in self.targets])
         return first, second

@@ -1,0 +1,113 @@
+"""One batch of pictures through a model that is ready: Explanations out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+
+from camlucida.capture import Capture, Reading, capturing
+from camlucida.errors import ModelError, is_out_of_memory
+from camlucida.explanation import Explanation, Provenance, versions
+from camlucida.images import Size
+from camlucida.models.adapter import Adapter
+from camlucida.pipeline import Key, Mapped, maps_of, of_layers, of_views
+from camlucida.prepare import Prepared, visible
+from camlucida.smoothing import VIEWS
+from camlucida.work import Work
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model to be explained. ``reading`` says how its numbers are read for an input size and a batch."""
+
+    adapter: Adapter
+    preprocess_name: str
+    reading: Callable[[Size, int], Reading]
+
+
+def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
+    """The explanations in the order pictures × layers × methods × targets; where memory ends, by halves.
+
+    Raises:
+        ModelError: memory ends at one picture.
+    """
+    try:
+        maps, caught = _maps(ready, work)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(work.pictures) == 1:
+            raise ModelError(
+                "one picture is more than this device's memory: use a smaller model, or another device"
+            ) from None
+        return [one for half in work.halves() for one in explain_batch(ready, half)]
+    step = VIEWS if "aug" in work.smooth else 1  # a picture's plain view is its first
+    probabilities = caught.outputs.float().softmax(dim=1)[::step]
+    explanations = []
+    for i, one in enumerate(work.pictures):
+        drawn_on = one.picture or visible(one.tensor, ready.adapter)
+        for place, m in product(range(len(work.layers)), range(len(work.methods))):
+            provenance = _provenance(ready, work, caught, (place, m), one)
+            for t, row in enumerate(caught.bound):
+                index = row[i * step].index
+                mapped = maps[place, m, t][i]
+                explanations.append(
+                    Explanation(
+                        heatmap=mapped.heatmap,
+                        index=index,
+                        label=ready.adapter.label(index),
+                        score=float(caught.scores[t][i * step]),
+                        probability=None if index is None else float(probabilities[i, index]),
+                        provenance=provenance,
+                        frame=one.frame,
+                        shown=drawn_on,
+                        source=one.source,
+                        spread=mapped.spread,
+                        notes=(*mapped.notes, *work.notes),
+                    )
+                )
+    return explanations
+
+
+def _maps(ready: Ready, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
+    """The maps by layer asked for, method and target, and the capture that they come from."""
+    tensors, targets = work.inputs()
+    reading = ready.reading(size_of(tensors[0]), len(tensors))
+    needs = frozenset(need for entry, _ in work.methods for need in entry.needs)
+    with capturing(ready.adapter.module, tensors, work.names, targets, reading, needs) as caught:
+        single = maps_of(caught, work.methods, "eigen" in work.smooth)
+    with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
+        if "aug" in work.smooth:
+            single = {key: of_views(maps) for key, maps in single.items()}
+        maps = {
+            (place, m, t): of_layers([single[work.names.index(name), m, t] for name in layer])
+            for place, layer in enumerate(work.layers)
+            for m, t in product(range(len(work.methods)), range(len(targets)))
+        }
+    return maps, caught
+
+
+def _provenance(ready: Ready, work: Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
+    place, m = which
+    entry, settings = work.methods[m]
+    layouts = [str(caught.layouts[work.names.index(name)]) for name in work.layers[place]]
+    whole = "activations" not in entry.needs
+    return Provenance(
+        model=ready.adapter.name,
+        weights=ready.adapter.weights,
+        layer="all layers" if whole else "+".join(work.layers[place]),
+        layout="input" if whole else " + ".join(layouts),
+        method=entry.name,
+        options=settings,
+        smooth=work.smooth,
+        preprocess="none" if one.picture is None else ready.preprocess_name,
+        versions=versions(),
+    )
+
+
+def size_of(tensor: torch.Tensor) -> Size:
+    """(height, width) of an input (…, height, width)."""
+    return int(tensor.shape[-2]), int(tensor.shape[-1])
