@@ -58,11 +58,7 @@ def main() -> None:
             report["cells"] += _cells(explainer, smooth, options.channels)
             console.log(f"{model}, {smooth}: {time.perf_counter() - begun:.0f} s")
             options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    silent = [
-        cell
-        for cell in report["cells"]
-        if not (cell["finite"] and (cell["map"] or REASONS & set(cell["findings"])))
-    ]
+    silent = [cell for cell in report["cells"] if not cell["finite"] or not cell["map"] | cell["reason"]]
     console.print(f"{len(report['cells'])} cells, {len(silent)} of them without a map and without a reason")
     sys.exit(bool(silent))
 
@@ -99,6 +95,7 @@ def _cell(one: Explanation, smooth: str, target: str) -> dict[str, Any]:
         "class": one.index,
         "finite": finite,
         "map": finite and float(one.heatmap.max()) > 0 and not zoo.is_flat(one.heatmap),
+        "reason": any(finding.code in REASONS for finding in one.health),
         "findings": [finding.code for finding in one.health],
     }
 
