@@ -145,6 +145,54 @@ def eigengradcam(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     return first_component(products, each_position(_product)(activations, gradients))
 
 
+def kernel_component(table: np.ndarray, kernel: Callable[[np.ndarray, np.ndarray], float]) -> np.ndarray:
+    """Where the rows of ``table`` lie along the first component in the kernel's space, of arbitrary sign.
+
+    Scholkopf et al.: the kernel's matrix, centred in that space, has the components as its eigenvectors.
+    """
+    count = len(table)
+    similar = np.array([[kernel(one, other) for other in table] for one in table])
+    centre = np.eye(count) - np.ones((count, count)) / count
+    sizes, vectors = np.linalg.eigh(centre @ similar @ centre)
+    return vectors[:, np.argmax(sizes)] * np.sqrt(sizes.max())
+
+
+def kpcacam(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Karmani et al., with the sigmoid kernel and its usual constants; the sign is eigencam's."""
+    channels, height, width = activations.shape
+    table = np.array([[channel[place] - channel.mean() for channel in activations]
+                      for place in positions(activations)])  # fmt: skip
+    found = kernel_component(table, lambda one, other: np.tanh(one @ other / channels + 1))
+    heatmap = found.reshape(height, width)
+    length = np.sqrt((activations**2).sum(axis=0))
+    return heatmap if (heatmap * (length - length.mean())).sum() >= 0 else -heatmap
+
+
+def segeigencam(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Chung and Ying: of activation times the gradient's magnitude; the larger extreme is hot (equation 13).
+
+    Of two extremes alike, that where the products are long.
+    """
+    products = np.zeros(activations.shape)
+    for channel in range(len(activations)):
+        for place in positions(activations):
+            products[channel][place] = activations[channel][place] * abs(gradients[channel][place])
+    heatmap = first_component(products, np.sqrt((products**2).sum(axis=0)))
+    return -heatmap if abs(heatmap.min()) > heatmap.max() * (1 + 1e-6) else heatmap
+
+
+def fem(activations: np.ndarray, gradients: np.ndarray, k: float = 2) -> np.ndarray:
+    """Fuad et al.: binary maps by the k-sigma rule, each weighted by its channel's mean and added up."""
+    heatmap = np.zeros(activations.shape[1:])
+    for channel in activations:
+        mean = sum(channel.ravel()) / channel.size
+        sigma = (sum((value - mean) ** 2 for value in channel.ravel()) / channel.size) ** 0.5
+        for place in positions(activations):
+            if channel.max() > channel.min() and channel[place] >= mean + k * sigma:
+                heatmap[place] += mean
+    return heatmap
+
+
 def random(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     """Weights uniform in -1 to 1, the first of torch's generator at seed 0, one a channel."""
     draws = torch.rand(len(activations), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -160,6 +208,9 @@ ORACLES: dict[str, Oracle] = {
     "gradcam_elementwise": each_position(_positive_product),
     "eigencam": eigencam,
     "eigengradcam": eigengradcam,
+    "kpcacam": kpcacam,
+    "segeigencam": segeigencam,
+    "fem": fem,
     "random": random,
 }
 
@@ -230,8 +281,73 @@ def fullgrad(picture: np.ndarray, gradient: np.ndarray, terms: list[np.ndarray])
     return heatmap
 
 
+# -- methods that ask for more than one backward ------------------------------------------------------------
+
+
+def cam(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Zhou et al., equation 2: a channel's weight (channels,) is that of the linear layer for the class."""
+    return weighted_sum(list(weights), activations)
+
+
+def finercam(
+    activations: np.ndarray, slopes: np.ndarray, logits: np.ndarray, index: int, alpha: float, references: int
+) -> np.ndarray:
+    """Zhang et al.: Grad-CAM of the logit less alpha times the mean of those most like it.
+
+    ``slopes`` (classes, channels, height, width) are the gradients of all logits (classes,).
+    """
+    others = sorted(
+        (other for other in range(len(logits)) if other != index),
+        key=lambda other: abs(logits[other] - logits[index]),
+    )[:references]
+    heatmaps = [gradcam(activations, slopes[index] - alpha * slopes[other]) for other in others]
+    return np.mean(heatmaps, axis=0)
+
+
+def refinecam(heatmaps: list[np.ndarray]) -> np.ndarray:
+    """Domeniconi et al.: maps of several layers, cut off at zero, scaled, upsampled and multiplied."""
+    size = max((heatmap.shape for heatmap in heatmaps), key=lambda shape: shape[0] * shape[1])
+    product = np.ones(size)
+    for heatmap in heatmaps:
+        cut = np.maximum(heatmap, 0)
+        product *= upsampled(cut / cut.max(), size)
+    return product
+
+
+def smoothgradcam_plus_plus(activations: np.ndarray, samples: list[np.ndarray]) -> np.ndarray:
+    """Omeiza et al., with the gradients of noisy pictures; alpha's numerator as in Grad-CAM++.
+
+    A mean third power below zero counts nothing, else the denominator could be anything.
+    """
+    weights = []
+    for k, activation in enumerate(activations):
+        mass, weight = sum(max(float(value), 0.0) for value in activation.ravel()), 0.0
+        for place in positions(activations):
+            draws = [float(gradients[k][place]) for gradients in samples]
+            first, second, third = (sum(one**n for one in draws) / len(draws) for n in (1, 2, 3))
+            if first > 0:
+                weight += second / (2 * second + mass * max(third, 0.0)) * first
+        weights.append(weight)
+    return weighted_sum(weights, activations)
+
+
+def shapleycam(activations: np.ndarray, gradients: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+    """Cai: weights are means of g - H a / 2; ``hessian`` is (size, size) of all activations in a row."""
+    flat, slopes = activations.ravel(), gradients.ravel()
+    values = np.zeros(flat.size)
+    for i in range(flat.size):
+        values[i] = slopes[i] - sum(hessian[i, j] * flat[j] for j in range(flat.size)) / 2
+    weights = [float(one.mean()) for one in values.reshape(activations.shape)]
+    return weighted_sum(weights, activations)
+
+
 RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "scorecam": scorecam,
     "ablationcam": ablationcam,
     "fullgrad": fullgrad,
+    "cam": cam,
+    "finercam": finercam,
+    "refinecam": refinecam,
+    "smoothgradcam++": smoothgradcam_plus_plus,
+    "shapleycam": shapleycam,
 }

@@ -18,12 +18,12 @@ from camlucida.capture import Capture, Reading, capturing
 from camlucida.errors import LayerError, ModelError
 from camlucida.explainer import Explainer
 from camlucida.explanation import Explanation
-from camlucida.layers.layout import Layout, layout_of
-from camlucida.layers.locate import prefix_tokens
+from camlucida.layers.known import Known
+from camlucida.layers.layout import Layout
 from camlucida.models.adapter import logits_of
 from camlucida.targets import ClassProbability, Contrast, PerPicture, resolve
 
-METHODS = list(registry.entries())
+METHODS = [name for name in registry.entries() if name != "cam"]  # which most of these layers are refused to
 ILL_CONDITIONED = ["xgradcam", "ablationcam"]  # sums near zero; small differences of large scores
 LAYERS = {
     "resnet": "layer4",
@@ -55,11 +55,11 @@ def catch(
     gradients: bool = True,
 ) -> Capture:
     """Capture as the Explainer asks for it."""
+    known = Known(module, logits_of)
+    judged = {name: known.judged(name, inputs[0]) for name in layers}
 
-    def layout(name: str, tensor: Tensor) -> Layout:
-        maker = module.get_submodule(name)
-        size = (inputs.shape[2], inputs.shape[3])
-        return layout_of(tuple(tensor.shape), size, prefix_tokens(module), maker)
+    def layout(name: str, _tensor: Tensor) -> Layout:
+        return judged[name].layout
 
     rows = [[resolve(target, None)] * len(inputs) for target in targets]
     needs = frozenset(("gradients",) if gradients else ())

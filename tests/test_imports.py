@@ -15,12 +15,12 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "snapshot", "straight"],
+    ["files", "snapshot", "straight", "given"],
     ["registry", "images", "targets", "heatmap", "health", "custody"],
-    ["render"],
+    ["render", "aims"],
     ["layers"],
     ["methods", "models", "taps", "bias", "chunks", "recording"],
-    ["resume"],
+    ["resume", "derivatives"],
     ["runs", "smoothing"],
     ["capture"],
     ["explanation", "prepare", "pipeline", "work"],
@@ -32,7 +32,9 @@ FLOORS = [
 ]
 # Where a floor has an order of its own.
 WITHIN = {("heatmap", "images"), ("work", "prepare")}
-HEAVY = ("torch", "timm", "torchvision", "numpy", "PIL", "matplotlib", "skimage", "rich.progress")
+HEAVY = (
+    *("torch", "timm", "transformers", "torchvision", "numpy", "PIL", "matplotlib", "skimage", "rich.progress"),
+)
 
 
 def room_of(module: str) -> str:

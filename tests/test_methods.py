@@ -25,7 +25,7 @@ from camlucida.registry import Entry
 
 METHODS = sorted(oracles.ORACLES)  # those that need no more than activations and gradients
 GRADIENT_METHODS = [name for name in METHODS if "gradients" in registry.entry(name).needs]
-EIGEN_METHODS = ["eigencam", "eigengradcam"]
+EIGEN_METHODS = ["eigencam", "eigengradcam", "kpcacam", "segeigencam"]
 quick = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**31 - 1)
 
@@ -74,6 +74,10 @@ INPUTS: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
 }
 
 
+# among so few positions none stands out by two standard deviations
+BLANK = {("fem", "many channels"), ("fem", "one row")}
+
+
 def values_of(result: Tensor | Noted) -> Tensor:
     return result.values if isinstance(result, Noted) else result
 
@@ -114,7 +118,7 @@ def test_every_method_has_an_oracle() -> None:
 def test_method_equals_its_oracle(name: str, kind: str) -> None:
     activations, gradients = INPUTS[kind]()
     expected = oracle_of(name, activations, gradients)
-    assert not any(zoo.is_flat(one) for one in expected)
+    assert any(zoo.is_flat(one) for one in expected) == ((name, kind) in BLANK)
     found = map_of(name, activations, gradients)
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
@@ -310,7 +314,7 @@ def test_gradcam_plus_plus_survives_tiny_gradients(size: float, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["positive", "signed", "wide, signed"])
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "gradcam++"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("gradcam++", "kpcacam")])
 def test_map_grows_with_its_input(name: str, kind: str) -> None:
     activations, gradients = INPUTS[kind]()
     expected = map_of(name, activations, gradients)

@@ -11,9 +11,10 @@ import torch
 from camlucida.capture import Capture, Reading, capturing
 from camlucida.errors import ModelError, is_out_of_memory
 from camlucida.explanation import Explanation, Provenance, versions
-from camlucida.images import Size
+from camlucida.health import Finding
 from camlucida.models.adapter import Adapter
-from camlucida.pipeline import Key, Mapped, maps_of, of_layers, of_views
+from camlucida.models.labels import check_count
+from camlucida.pipeline import Key, Mapped, maps_of, merged
 from camlucida.prepare import Prepared, visible
 from camlucida.smoothing import VIEWS
 from camlucida.work import Work
@@ -21,11 +22,11 @@ from camlucida.work import Work
 
 @dataclass(frozen=True)
 class Ready:
-    """A model to be explained. ``reading`` says how its numbers are read for an input size and a batch."""
+    """A model to be explained. ``reading`` says how its numbers are read for an input like the one given."""
 
     adapter: Adapter
     preprocess_name: str
-    reading: Callable[[Size, int], Reading]
+    reading: Callable[[torch.Tensor], Reading]
 
 
 def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
@@ -44,6 +45,8 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
                 "one picture is more than this device's memory: use a smaller model, or another device"
             ) from None
         return [one for half in work.halves() for one in explain_batch(ready, half)]
+    if ready.adapter.labels_given and ready.adapter.labels is not None:
+        check_count(ready.adapter.labels, caught.outputs.shape[1])
     step = VIEWS if "aug" in work.smooth else 1  # a picture's plain view is its first
     probabilities = caught.outputs.float().softmax(dim=1)[::step]
     explanations = []
@@ -51,7 +54,7 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
         drawn_on = one.picture or visible(one.tensor, ready.adapter)
         for place, m in product(range(len(work.layers)), range(len(work.methods))):
             provenance = _provenance(ready, work, caught, (place, m), one)
-            for t, row in enumerate(caught.bound):
+            for t, row in enumerate(caught.bound[: len(work.targets)]):
                 index = row[i * step].index
                 mapped = maps[place, m, t][i]
                 explanations.append(
@@ -60,13 +63,13 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
                         index=index,
                         label=ready.adapter.label(index),
                         score=float(caught.scores[t][i * step]),
-                        probability=None if index is None else float(probabilities[i, index]),
+                        probability=_probability(probabilities[i], index),
                         provenance=provenance,
                         frame=one.frame,
                         shown=drawn_on,
                         source=one.source,
                         spread=mapped.spread,
-                        notes=(*mapped.notes, *work.notes),
+                        notes=(*mapped.notes, *_layer_notes(work, place, m), *work.notes),
                     )
                 )
     return explanations
@@ -75,19 +78,30 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
 def _maps(ready: Ready, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
     """The maps by layer asked for, method and target, and the capture that they come from."""
     tensors, targets = work.inputs()
-    reading = ready.reading(size_of(tensors[0]), len(tensors))
-    needs = frozenset(need for entry, _ in work.methods for need in entry.needs)
-    with capturing(ready.adapter.module, tensors, work.names, targets, reading, needs) as caught:
-        single = maps_of(caught, work.methods, "eigen" in work.smooth)
+    reading = ready.reading(tensors[0])
+    with capturing(ready.adapter.module, tensors, work.names, targets, reading, work.needs) as caught:
+        single = maps_of(caught, work.methods, work.aims, "eigen" in work.smooth)
     with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
-        if "aug" in work.smooth:
-            single = {key: of_views(maps) for key, maps in single.items()}
         maps = {
-            (place, m, t): of_layers([single[work.names.index(name), m, t] for name in layer])
+            (place, m, t): merged(
+                [single[work.names.index(name), m, t] for name in layer], entry, "aug" in work.smooth
+            )
             for place, layer in enumerate(work.layers)
-            for m, t in product(range(len(work.methods)), range(len(targets)))
+            for m, (entry, _) in enumerate(work.methods)
+            for t in range(len(work.targets))
         }
     return maps, caught
+
+
+def _probability(probabilities: torch.Tensor, index: int | None) -> float | None:
+    """That of a class, of a softmax (classes,); a single output has none."""
+    return None if index is None or len(probabilities) == 1 else float(probabilities[index])
+
+
+def _layer_notes(work: Work, place: int, m: int) -> tuple[Finding, ...]:
+    """What there is to know of the layers that a method looks at, if it looks at any."""
+    names = work.layers[place] if "activations" in work.methods[m][0].needs else ()
+    return tuple(dict.fromkeys(note for name in names for note in work.layer_notes.get(name, ())))
 
 
 def _provenance(ready: Ready, work: Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
@@ -106,8 +120,3 @@ def _provenance(ready: Ready, work: Work, caught: Capture, which: tuple[int, int
         preprocess="none" if one.picture is None else ready.preprocess_name,
         versions=versions(),
     )
-
-
-def size_of(tensor: torch.Tensor) -> Size:
-    """(height, width) of an input (…, height, width)."""
-    return int(tensor.shape[-2]), int(tensor.shape[-1])

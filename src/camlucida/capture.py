@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from camlucida.bias import Biased, BiasWatch
 from camlucida.custody import lent
+from camlucida.derivatives import Variants, hessian_product, twice
 from camlucida.errors import LayerError, ModelError
+from camlucida.models.adapter import check_rows
 from camlucida.recording import recorded
 from camlucida.runs import Runs
 from camlucida.taps import once, tapped
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from camlucida.health import Finding
     from camlucida.layers.layout import Layout
     from camlucida.targets import Bound, Target
-    from camlucida.types import Activations, Gradients, Inputs, Run, Scores
+    from camlucida.types import Activations, Gradients, Inputs, Run, Scores, Slopes
 
 ALL_GRADIENTS = frozenset(("gradients",))
 
@@ -38,7 +40,9 @@ class Captured:
 
     ``scores`` (batch, targets) has all targets. ``score`` and ``resume`` run the network, or what follows the
     layer, on many variants (see ``types.Run``). ``bias_terms`` are bias × gradient of each operation that adds
-    a bias and has positions, (batch, channels, height, width) each, on the grid that it works on.
+    a bias and has positions, (batch, channels, height, width) each, on the grid that it works on. ``slopes``
+    are the gradients at this layer for variants of the input (see ``types.Slopes``); ``hessian_products`` the
+    score's second derivatives times the activations.
     """
 
     activations: Activations
@@ -50,6 +54,8 @@ class Captured:
     input_gradients: Gradients | None = None
     bias_terms: tuple[Tensor, ...] = ()
     unplaced: int = 0  # operations with a bias whose positions could not be told
+    slopes: Slopes | None = None
+    hessian_products: Gradients | None = None
 
 
 @dataclass(frozen=True)
@@ -106,18 +112,27 @@ def capturing(
         shared: dict[str, Any] = {}
         if "scores" in needs:
             shared["scores"] = torch.stack(caught.scores, dim=1)
-        if needs & {"inputs", "score", "bias_terms"}:
+        if needs & {"inputs", "score", "bias_terms", "slopes"}:
             shared["inputs"] = torch.stack(list(pictures)).detach()
         read = (caught.outputs, caught.bound)
         runs = [
             Runs(module, pictures, read, reading.logits_of, recording)
             for _, recording in zip_longest(layers, recordings)
         ]
+        variants = [
+            Variants(module, name, layout, caught.bound, reading.logits_of)
+            for name, layout in zip(layers, caught.layouts, strict=True)
+        ]
         captured = []
-        for run, layout, row in zip(runs, caught.layouts, caught.captured, strict=True):
-            calls: dict[str, Any] = {"score": run.score, "resume": partial(run.resume, layout)}
+        for run, variant, row in zip(runs, variants, caught.captured, strict=True):
+            calls: dict[str, Any] = {"score": run.score, "slopes": variant.slopes}
+            calls["resume"] = partial(run.resume, variant.layout)
             captured.append([replace(one, **shared, **calls) for one in row])
-        yield replace(caught, captured=captured, notes=lambda layer, *which: runs[layer].notes(*which))
+
+        def notes(layer: int, needed: Sequence[str], picture: int) -> tuple[Finding, ...]:
+            return (*runs[layer].notes(needed, picture), *variants[layer].notes(needed))
+
+        yield replace(caught, captured=captured, notes=notes)
 
 
 def _run(
@@ -129,15 +144,16 @@ def _run(
 ) -> Capture:
     """The lent module's one forward, and the backward of each target."""
     layers, targets = asked
-    whole = "bias_terms" in needs
-    recording = whole or "gradients" in needs
+    whole, curved = "bias_terms" in needs, "hessian_products" in needs
+    recording = whole or curved or "gradients" in needs
     watch = BiasWatch() if whole else None
     with torch.set_grad_enabled(recording), tapped(module, layers) as taps:
         # A copy, since some models normalise their input in place, and gone before a short backward.
         inputs = [torch.stack([picture.detach() for picture in pictures]).requires_grad_(whole)]
-        with watch or nullcontext():
+        with watch or nullcontext(), twice(curved):
             outputs = reading.logits_of(module(inputs[0].clone() if whole else inputs.pop()))
         kept = [once(name, tensors, len(pictures)) for name, tensors in taps.items()]
+        check_rows(outputs, len(pictures))
         _check_finite(module, outputs)
         bound = [[target.bind(outputs, i) for i, target in enumerate(row)] for row in targets]
         scores = [torch.cat([b(outputs[i : i + 1]) for i, b in enumerate(row)]) for row in bound]
@@ -147,15 +163,17 @@ def _run(
     biased = watch.found if watch else []
     for t, score in enumerate(scores):
         wanted = [*kept, *inputs, *(one.output for one in biased)] if recording else []
-        slopes = _slopes(score, wanted, retain=t < len(scores) - 1)
+        slopes = _slopes(score, wanted, t < len(scores) - 1, curved)
         if "gradients" in needs:
             _check_reached(layers, slopes)
         extra = _whole(biased, slopes[len(kept) :], reading) if whole else {}
-        for place, layout in enumerate(layouts):
+        for place, (name, layout) in enumerate(zip(layers, layouts, strict=True)):
             slope = slopes[place] if recording else None
-            captured[place].append(
-                Captured(maps[place], None if slope is None else _maps(layout, slope), **extra)
-            )
+            if curved:
+                product = hessian_product(name, kept[place], slope, layout)
+                extra["hessian_products"] = _maps(layout, product)
+            gradients = None if slope is None else _maps(layout, slope.detach())
+            captured[place].append(Captured(maps[place], gradients, **extra))
     return Capture(outputs.detach(), bound, [score.detach() for score in scores], layouts, captured)
 
 
@@ -167,12 +185,12 @@ def _check_finite(module: nn.Module, outputs: Tensor) -> None:
         )
 
 
-def _slopes(score: Tensor, wanted: list[Tensor], retain: bool) -> Sequence[Tensor | None]:
+def _slopes(score: Tensor, wanted: list[Tensor], retain: bool, record: bool) -> Sequence[Tensor | None]:
     """The gradients of a target's score, summed over the batch; None where it does not depend."""
     if not (wanted and score.requires_grad):
         return [None] * len(wanted)
     slopes: Sequence[Tensor | None] = torch.autograd.grad(
-        score, wanted, torch.ones_like(score), retain_graph=retain, allow_unused=True
+        score, wanted, torch.ones_like(score), retain or record, record, allow_unused=True
     )
     return slopes
 
@@ -192,12 +210,14 @@ def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Readi
     for one, slope in zip(biased, slopes[1:], strict=True):
         if slope is None:
             continue
-        layout = reading.grid_of(one.output, one.channels_last)
+        of_pictures = slopes[0] is not None and len(one.output) == len(slopes[0])  # and not of windows
+        layout = reading.grid_of(one.output, one.channels_last) if of_pictures else None
         if layout is not None:
             terms.append(_maps(layout, one.term(slope)))
         elif one.output.numel() > len(one.output) * one.bias.numel():  # else it has no positions
             unplaced += 1
-    return {"input_gradients": slopes[0], "bias_terms": tuple(terms), "unplaced": unplaced}
+    own = None if slopes[0] is None else slopes[0].detach()
+    return {"input_gradients": own, "bias_terms": tuple(terms), "unplaced": unplaced}
 
 
 def _maps(layout: Layout, tensor: Tensor) -> Tensor:

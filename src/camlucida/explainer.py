@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -11,17 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import registry
-from camlucida.batch import Ready, explain_batch, size_of
+from camlucida.batch import Ready, explain_batch
 from camlucida.capture import Reading
-from camlucida.errors import OptionError, PictureError
-from camlucida.explanation import Explanation
-from camlucida.images import Size
-from camlucida.layers.layout import Layout, grid_of, layout_of
-from camlucida.layers.locate import check_layer, default_layer, prefix_tokens
-from camlucida.layers.trace import Record, trace
-from camlucida.models.adapter import logits_of
+from camlucida.errors import OptionError, PictureError, one_of
+from camlucida.explanation import Explanation, versions
+from camlucida.given import given
+from camlucida.layers.known import Known
+from camlucida.models.adapter import Adapter
 from camlucida.models.embedded import DEFAULT_MODEL
-from camlucida.models.load import load, split_layer
+from camlucida.models.load import described, load, split_layer
 from camlucida.models.place import move
 from camlucida.prepare import batches, listed, prepare, preprocess_named
 from camlucida.smoothing import Smooth, checked
@@ -32,51 +32,82 @@ Options = Mapping[str, Mapping[str, Any]]  # method → option → value
 
 
 class Settings(TypedDict, total=False):
-    """What ``Explainer`` takes beside the model."""
+    """What ``Explainer`` takes beside the model; see there."""
 
     weights: str | Path
     device: str | torch.device
     dtype: str | torch.dtype | None
     preprocess: Any
     batch_size: int
+    labels: Any
+    logits_of: Callable[[Any], Tensor] | None
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    cache: bool
+
+
+DEFAULTS: Settings = {
+    "weights": "pretrained",
+    "device": "auto",
+    "dtype": None,
+    "preprocess": "model",
+    "batch_size": 8,
+    "labels": None,
+    "logits_of": None,
+    "args": (),
+    "kwargs": {},
+    "cache": True,
+}
 
 
 class Explainer:
     """A model made ready once, to explain many pictures.
 
     Args:
-        model: a timm name, ``model#layer`` for a layer other than the default, or any ``nn.Module``.
-        weights: "pretrained", "random" (seeded) or a file; for names only.
-        device: "auto" takes the best there is for names and leaves a module where it is.
-        dtype: "float32", "float16", …; None keeps the model's own. For names only.
-        preprocess: "model" for the checkpoint's own, "tutorial" for the tutorial's, or a torchvision Compose.
-        batch_size: how many pictures go through the model at once.
+        model: a timm name, ``torchvision:NAME``, ``hf:NAME_OR_FOLDER``, ``file.py:factory``, each with
+            ``#layer`` for a layer other than the default; or any ``nn.Module``.
+        settings: by keyword, any of
+
+            - ``weights``: "pretrained", "random" (seeded) or a file; for names only.
+            - ``device``: "auto" takes the best there is for names and leaves a module where it is.
+            - ``dtype``: "float32", "float16", …; None keeps the model's own. For names only.
+            - ``preprocess``: "model" for the checkpoint's own, "tutorial" for the tutorial's, or a torchvision
+              Compose.
+            - ``batch_size``: how many pictures go through the model at once (8).
+            - ``labels``: the classes' names: a sequence, or a text or JSON file.
+            - ``logits_of``: output → logits (batch, classes), where the model returns several tensors.
+            - ``args`` and ``kwargs``: what the model takes beside the picture; a tensor whose first axis is 1
+              is repeated for each picture.
+            - ``cache``: whether what is found out about the layers of a model given by name is kept on disk.
 
     Raises:
         ModelError: there is no such model, or its weights cannot be had.
+        OptionError: there is no such setting, or it does not fit.
     """
 
-    def __init__(
-        self,
-        model: str | nn.Module = DEFAULT_MODEL,
-        weights: str | Path = "pretrained",
-        device: str | torch.device = "auto",
-        dtype: str | torch.dtype | None = None,
-        preprocess: Any = "model",
-        batch_size: int = 8,
-    ) -> None:
-        if batch_size < 1:
-            raise OptionError(f"batch_size is at least 1, got {batch_size}")
+    def __init__(self, model: str | nn.Module = DEFAULT_MODEL, **settings: Unpack[Settings]) -> None:
+        unknown = [name for name in settings if name not in DEFAULTS]
+        if unknown:
+            raise OptionError(one_of("setting", unknown[0], list(DEFAULTS), "see help(camlucida.Explainer)"))
+        chosen: Settings = {**DEFAULTS, **settings}
+        if chosen["batch_size"] < 1:
+            raise OptionError(f"batch_size is at least 1, got {chosen['batch_size']}")
         name: Any
         self._asked_layer: str | None
         name, self._asked_layer = split_layer(model) if isinstance(model, str) else (model, None)
-        self.adapter = load(name, weights)
+        adapter = load(name, chosen["weights"])
+        self.adapter = described(adapter, chosen["labels"], chosen["logits_of"])
         self.module = self.adapter.module
-        move(self.module, isinstance(model, str), device, dtype)
+        move(self.module, isinstance(model, str), chosen["device"], chosen["dtype"])
+        preprocess = chosen["preprocess"]
         self.preprocess_name = preprocess if isinstance(preprocess, str) else "own"
         self.preprocess = preprocess_named(preprocess, self.adapter)
-        self.batch_size = batch_size
-        self.layer = check_layer(self.module, self._asked_layer) if self._asked_layer else None
+        self.batch_size = chosen["batch_size"]
+        self._given = (chosen["args"], chosen["kwargs"])
+        key = cache_key(self.adapter) if chosen["cache"] and isinstance(model, str) else None
+        self.known = Known(self.module, self.adapter.logits_of, key)
+        if self._asked_layer:
+            self.known.check(self._asked_layer)
 
     def explain(
         self,
@@ -110,49 +141,52 @@ class Explainer:
         ready = Ready(self.adapter, self.preprocess_name, self._reading)
         explanations: list[Explanation] = []
         for start, group in batches(prepared, self.batch_size):
+            names = [self.layer_names(name, group[0].tensor) for name in layers]
             work = Work(
                 group,
-                [self._layer_names(name, group[0].tensor) for name in layers],
+                names,
                 list(zip(entries, settings, strict=True)),
                 [row[start : start + len(group)] for row in rows],
                 ways,
             )
-            explanations += explain_batch(ready, work)
+            with self.run_with_all():
+                notes = self.known.look_at(work.names, group[0].tensor, work.needs)
+                explanations += explain_batch(ready, replace(work, layer_notes=notes))
         return explanations
-
-    def _layer_names(self, name: str | None, tensor: Tensor) -> tuple[str, ...]:
-        names: Sequence[str | None] = name.split("+") if name else [None]
-        return tuple(self.layer_name(one, tensor) for one in names)
 
     @property
     def title(self) -> str:
         """The model, and the layer if one was asked for."""
         return f"{self.adapter.name}#{self._asked_layer}" if self._asked_layer else self.adapter.name
 
-    def layer_name(self, name: str | None, tensor: Tensor) -> str:
-        """``name`` if there is such a layer; for None the model's default, found once.
+    def layer_names(self, name: str | None, tensor: Tensor) -> tuple[str, ...]:
+        """The layers in ``name``, which may be "a+b"; for None the model's default, found out once.
 
         ``tensor`` is an input (channels, height, width) to run the model on.
+
+        Raises:
+            LayerError: there is no such layer, or no default.
         """
-        if name is not None:
-            return check_layer(self.module, name)
-        if self.layer is None:
-            self.layer = default_layer(self.module, self.records(tensor), size_of(tensor))
-        return self.layer
+        name = name or self._asked_layer
+        if name is None:
+            with self.run_with_all():
+                return tuple(self.known.default(tensor).judged)
+        return tuple(self.known.check(one) for one in name.split("+"))
 
-    def records(self, tensor: Tensor) -> list[Record]:
-        """What each of the model's modules takes and returns for an input (channels, height, width)."""
-        return trace(self.module, tensor[None])
+    def run_with_all(self) -> AbstractContextManager[None]:
+        """While entered, the model gets whatever it takes beside the picture."""
+        return given(self.module, *self._given)
 
-    def _reading(self, size: Size, batch: int) -> Reading:
-        return Reading(logits_of, partial(self._layout, size), partial(self._grid, size, batch))
+    def _reading(self, like: Tensor) -> Reading:
+        layout_of, grid_of = partial(self.known.layout_of, like), partial(self.known.grid_of, like)
+        return Reading(self.adapter.logits_of, layout_of, grid_of)
 
-    def _grid(self, size: Size, batch: int, tensor: Tensor, channels_last: bool) -> Layout | None:
-        return grid_of(tuple(tensor.shape), batch, size, prefix_tokens(self.module), channels_last)
 
-    def _layout(self, input_size: Size, name: str, tensor: Tensor) -> Layout:
-        maker = self.module.get_submodule(name)
-        return layout_of(tuple(tensor.shape), input_size, prefix_tokens(self.module), maker)
+def cache_key(adapter: Adapter) -> dict[str, Any] | None:
+    """What tells a model that a library names from all others; None where nothing does."""
+    if adapter.weights not in ("pretrained", "random") or adapter.library == "torch" or ".py:" in adapter.name:
+        return None
+    return {"model": adapter.name, "library": adapter.library, "weights": adapter.weights, **versions()}
 
 
 def explain(
@@ -174,7 +208,3 @@ def explain(
             f"explain takes one picture, got {len(explanations)}: use Explainer(model).explain(pictures)"
         )
     return explanations[0]
-
-
-def _size(tensor: Tensor) -> Size:
-    return int(tensor.shape[-2]), int(tensor.shape[-1])

@@ -84,6 +84,19 @@ def saturated(probability: float) -> tuple[Finding, ...]:
     return (Finding("saturated", found, "explain the class's logit instead (`ClassScore`)"),)
 
 
+def layout_unsure(layer: str, layout: str, verdict: str) -> Finding:
+    """Of a layer whose positions the probe could not confirm."""
+    found = f"that {layer} returns {layout} is read off its shape, and the probe did not confirm it ({verdict})"
+    return Finding(f"layout-{verdict}", found, "compare with a map of another layer before you believe it")
+
+
+def layer_chosen(layer: str, remark: str) -> Finding:
+    """Of a default layer that is not where one would expect it."""
+    return Finding(
+        "layer-choice", f"{layer} is looked at: {remark}", "name another with `--layer` if you know one"
+    )
+
+
 def resume_fallback() -> Finding:
     """Of channels for which the whole network ran, where running what follows the layer is not right."""
     found = "what follows the layer could not be run alone, so the whole network ran for each channel"
@@ -100,6 +113,18 @@ def no_component(method: str) -> Finding:
     """Of a method to which eigen smoothing does not apply."""
     found = f"eigen smoothing does not apply to {method}, which has no contributions of channels"
     return Finding("eigen-smooth-not-applied", found, "take the map as it is, or another method")
+
+
+def single_layer(method: str) -> Finding:
+    """Of a method that multiplies the maps of several layers, given one."""
+    found = f"{method} multiplies the maps of several layers and got one, whose map this is"
+    return Finding("single-layer", found, "name several with a plus, earlier ones too (`--layer a+b+c`)")
+
+
+def no_curvature() -> Finding:
+    """Of a second-order method where the score is linear in the layer, as far as can be seen from here."""
+    found = "the score's second derivatives are zero at this layer, so that this is the map of gradcam"
+    return Finding("no-curvature", found, "choose an earlier layer, or save the time and take gradcam")
 
 
 def with_sign_notes(values: Tensor, clarity: Tensor) -> Noted:

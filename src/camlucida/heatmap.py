@@ -37,18 +37,30 @@ def principal_component(values: Contributions, towards: Heatmaps) -> Heatmaps:
     the order of channels.
     """
     batch, _, height, width = values.shape
+    points, finite = centred(values)
+    signed = oriented(_leading_projection(points), towards)
+    return signed.where(finite.view(-1, 1), float("nan")).reshape(batch, height, width).to(values.dtype)
+
+
+def centred(values: Contributions) -> tuple[Tensor, Tensor]:
+    """Positions as observations (batch, channels, positions), each channel without its mean, in float64.
+
+    With it, for each picture, whether all of its values are finite; where not, its points are zero.
+    """
     double = values.device.type != "mps"  # where there is no float64
     points = values.flatten(2).double() if double else values.flatten(2)
     finite = points.isfinite().flatten(1).all(dim=1)
-    points = (points - points.mean(dim=2, keepdim=True)).where(finite.view(-1, 1, 1), 0)
-    projection = _leading_projection(points)
+    return (points - points.mean(dim=2, keepdim=True)).where(finite.view(-1, 1, 1), 0), finite
+
+
+def oriented(projection: Tensor, towards: Heatmaps) -> Tensor:
+    """Components (batch, positions) of mean zero, of arbitrary sign, by the rule of ``principal_component``."""
     guide = towards.flatten(1).to(projection)
-    covariance = (projection * guide).sum(dim=1, keepdim=True)  # the projection has no mean
+    covariance = (projection * guide).sum(dim=1, keepdim=True)
     rounding = _ROUNDING * projection.norm(dim=1, keepdim=True) * guide.norm(dim=1, keepdim=True)
     furthest = projection.gather(1, projection.abs().argmax(dim=1, keepdim=True))
     direction = covariance.where(covariance.abs() > rounding, furthest)
-    signed = projection.where(direction >= 0, -projection).where(finite.view(-1, 1), float("nan"))
-    return signed.reshape(batch, height, width).to(values.dtype)
+    return projection.where(direction >= 0, -projection)
 
 
 def sign_clarity(component: Heatmaps, towards: Heatmaps) -> Tensor:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from camlucida.health import Finding, Noted, no_component, saturated, with_sign_notes, zero_gradient
+from camlucida.health import (
+    Finding,
+    Noted,
+    no_component,
+    saturated,
+    single_layer,
+    with_sign_notes,
+    zero_gradient,
+)
 from camlucida.heatmap import fuse, principal_component, reduce, sign_clarity
 from camlucida.smoothing import VIEWS, merge
 from camlucida.targets import ClassProbability
@@ -31,21 +39,27 @@ class Mapped:
     spread: Tensor | None = None
 
 
-def maps_of(caught: Capture, methods: Methods, eigen: bool) -> dict[Key, list[Mapped]]:
-    """A map for each picture of the batch, by layer, method and target; each computed once."""
+def maps_of(
+    caught: Capture, methods: Methods, aims: Sequence[Sequence[int]], eigen: bool
+) -> dict[Key, list[Mapped]]:
+    """A map for each picture of the batch, by layer, method and target; each computed once.
+
+    ``aims[m][t]`` is the row of the capture's targets that method m explains for target t.
+    """
     found: dict[Key, list[Mapped]] = {}
     for place, row in enumerate(caught.captured):
         for m, (entry, settings) in enumerate(methods):
             result: Any = None
-            for t, captured in enumerate(row):
+            for t, aim in enumerate(aims[m]):
+                captured = row[aim]
                 if t and entry.classless:
                     found[place, m, t] = found[place, m, 0]
                     continue
                 if t == 0 or entry.returns != "weights":  # weights are of all targets at once
-                    result = entry.function(*(getattr(captured, need) for need in entry.needs), **settings)
-                values, noted = _heatmaps(entry, result, captured.activations, t, eigen)
+                    result = entry.run(captured, settings)
+                values, noted = _heatmaps(entry, result, captured.activations, aim, eigen)
                 notes = [
-                    (*noted[i], *_notes(caught, entry, captured, (place, t, i))) for i in range(len(values))
+                    (*noted[i], *_notes(caught, entry, captured, (place, aim, i))) for i in range(len(values))
                 ]
                 found[place, m, t] = [
                     Mapped(one, note) for one, note in zip(values.float(), notes, strict=True)
@@ -82,23 +96,40 @@ def _notes(caught: Capture, entry: Entry, captured: Captured, which: Key) -> tup
     return (*notes, *caught.notes(place, entry.needs, i))
 
 
-def of_views(maps: list[Mapped]) -> list[Mapped]:
+def merged(by_layer: Sequence[list[Mapped]], entry: Entry, aug: bool) -> list[Mapped]:
+    """One map a picture from those of several layers and, with ``aug``, of six views of each picture.
+
+    A product is one of each view's maps, so that its spread is that of the products.
+    """
+    if entry.fusion == "product":
+        fused = _of_layers(by_layer, entry)
+        return _of_views(fused) if aug else fused
+    return _of_layers([_of_views(maps) for maps in by_layer] if aug else by_layer, entry)
+
+
+def _of_views(maps: list[Mapped]) -> list[Mapped]:
     """The maps of pictures from those of their views, six to a picture."""
-    merged = []
+    found = []
     for start in range(0, len(maps), VIEWS):
         mean, spread = merge(torch.stack([one.heatmap for one in maps[start : start + VIEWS]]))
-        merged.append(replace(maps[start], heatmap=mean, spread=spread))
-    return merged
+        found.append(replace(maps[start], heatmap=mean, spread=spread))
+    return found
 
 
-def of_layers(by_layer: Sequence[list[Mapped]]) -> list[Mapped]:
-    """One map a picture from those of several layers, each scaled to its largest value first."""
+def _of_layers(by_layer: Sequence[list[Mapped]], entry: Entry) -> list[Mapped]:
+    """One map a picture from those of several layers, each scaled to its largest value first.
+
+    To a product what speaks against counts nothing: two such would make one that speaks for.
+    """
+    product = entry.fusion == "product"
     if len(by_layer) == 1:
-        return by_layer[0]
+        lone = (single_layer(entry.name),) if product else ()
+        return [replace(one, notes=(*one.notes, *lone)) for one in by_layer[0]]
     fused = []
     for maps in zip(*by_layer, strict=True):
         spreads = [one.spread for one in maps if one.spread is not None]
         notes = tuple(dict.fromkeys(note for one in maps for note in one.notes))
-        heatmap = fuse([one.heatmap for one in maps], "mean", "picture")
+        heatmaps = [one.heatmap.clamp(min=0) if product else one.heatmap for one in maps]
+        heatmap = fuse(heatmaps, entry.fusion, "picture")
         fused.append(Mapped(heatmap, notes, fuse(spreads) if spreads else None))
     return fused

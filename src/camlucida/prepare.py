@@ -13,7 +13,8 @@ from torch import Tensor
 from camlucida import images
 from camlucida.errors import OptionError, PictureError, one_of
 from camlucida.images import Frame
-from camlucida.models.adapter import Adapter, Preprocess, preprocess_of, tutorial_preprocess
+from camlucida.models.adapter import Adapter, Preprocess, tutorial_preprocess
+from camlucida.models.preprocessing import preprocessing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +31,7 @@ class Prepared:
 
 
 def preprocess_named(preprocess: Any, adapter: Adapter) -> Preprocess:
-    """The preprocessing meant by "model", "tutorial" or a torchvision Compose.
+    """The preprocessing meant by "model", "tutorial", a torchvision Compose or preset, or an image processor.
 
     Raises:
         OptionError: it is none of these.
@@ -43,7 +44,7 @@ def preprocess_named(preprocess: Any, adapter: Adapter) -> Preprocess:
         raise OptionError(
             one_of("preprocess", preprocess, ["model", "tutorial"], "it is 'model' or 'tutorial'")
         )
-    return preprocess_of(preprocess, 3 if adapter.input_size is None else adapter.input_size[0])
+    return preprocessing(preprocess, 3 if adapter.input_size is None else adapter.input_size[0])
 
 
 def listed(pictures: Any) -> list[Any]:

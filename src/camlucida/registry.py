@@ -13,11 +13,12 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
 from camlucida.errors import OptionError, one_of
 
 Returns = Literal["contributions", "weights", "heatmap"]
+Fusion = Literal["mean", "product"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class Entry:
     ``returns`` says whether the function gives contributions (batch, channels, height, width), which the
     shared reducer sums over channels; weights (batch, targets, channels) for all targets at once, with which
     the activations are multiplied to that end; or a heatmap (batch, height, width) of its own. ``signed`` says
-    whether values below zero mean evidence against. ``classless`` methods do not look at the class.
+    whether values below zero mean evidence against. ``classless`` methods do not look at the class. ``fusion``
+    is how the maps of several layers become one. ``target`` makes of a target the one that the method explains
+    in its place.
     """
 
     name: str
@@ -78,6 +81,8 @@ class Entry:
     returns: Returns
     signed: bool
     cost: str
+    fusion: Fusion = "mean"
+    target: Callable[..., Any] | None = None
 
     @property
     def doc(self) -> str:
@@ -89,7 +94,18 @@ class Entry:
 
     @property
     def classless(self) -> bool:
-        return (self.returns == "heatmap" and self.needs == ("activations",)) or self.family == "control"
+        return self.needs == ("activations",)
+
+    def run(self, captured: Any, settings: Mapping[str, Any]) -> Any:
+        """What the function makes of the fields of a ``Captured`` that it needs."""
+        own = {name: settings[name] for name in _signature(self.function)[1]}
+        return self.function(*(getattr(captured, need) for need in self.needs), **own)
+
+    def aim(self, target: Any, settings: Mapping[str, Any]) -> Any:
+        """The target that the method explains when it is asked for ``target``."""
+        if self.target is None:
+            return target
+        return self.target(target, **{name: settings[name] for name in _signature(self.target)[1]})
 
     def option(self, name: str) -> Option:
         """The option called ``name``.
@@ -110,11 +126,20 @@ class Entry:
         return {name: given.get(name, option.default) for name, option in self.options.items()}
 
 
+class Facts(TypedDict):
+    """What else a method says of itself, as the fields of ``Entry``."""
+
+    signed: bool
+    cost: str
+    fusion: NotRequired[Fusion]
+    target: NotRequired[Callable[..., Any]]
+
+
 _ENTRIES: dict[str, Entry] = {}
 
 
 def method(
-    name: str, *, family: str, paper: Paper, returns: Returns, signed: bool, cost: str
+    name: str, *, family: str, paper: Paper, returns: Returns, **facts: Unpack[Facts]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function as the method ``name``."""
 
@@ -122,8 +147,10 @@ def method(
         if name in _ENTRIES:
             raise ValueError(f"method {name!r} is registered twice, choose another name")
         needs, options = _signature(function)
+        if "target" in facts:
+            options |= _signature(facts["target"])[1]
         _ENTRIES[name] = Entry(
-            name, function, family, needs, MappingProxyType(options), paper, returns, signed, cost
+            name, function, family, needs, MappingProxyType(options), paper, returns, **facts
         )
         return function
 

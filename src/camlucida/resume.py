@@ -27,7 +27,8 @@ class Tail:
     """What follows the layer of ``recording``, for one ``picture`` of its batch.
 
     ``shown`` (channels, height, width) is that picture as the model's input, ``index`` its place.
-    ``input_written`` says that the model writes to its input; the check finds out.
+    ``axis`` is along which the layer's pictures lie. ``input_written`` says that the model writes to its input;
+    the check finds out.
     """
 
     module: nn.Module
@@ -35,12 +36,13 @@ class Tail:
     shown: Tensor
     index: int
     logits_of: Callable[[Any], Tensor]
+    axis: int = 0
     input_written: bool = True
 
     @property
     def own(self) -> Tensor:
-        """What the layer returned for the picture (1, …)."""
-        return self.recording.tensor[self.index : self.index + 1]
+        """What the layer returned for the picture, as a batch of one."""
+        return self.recording.tensor.narrow(self.axis, self.index, 1)
 
 
 def check(tail: Tail, plain: Tensor) -> bool:
@@ -50,10 +52,10 @@ def check(tail: Tail, plain: Tensor) -> bool:
     output, is of another number of pictures, so that it also shows which axes grow with the batch.
     """
     own, recording = tail.own, tail.recording
-    changed = own * torch.linspace(0.5, 1.5, own[0].numel(), device=own.device).to(own.dtype).view_as(own)
-    both = torch.cat([own, changed])
+    changed = own * torch.linspace(0.5, 1.5, own.numel(), device=own.device).to(own.dtype).view_as(own)
+    both = torch.cat([own, changed], dim=tail.axis)
     rows = both if recording.batch == 1 else changed
-    inputs = torch.stack([tail.shown] * len(rows))
+    inputs = torch.stack([tail.shown] * rows.shape[tail.axis])
     with measured(recording), _returning(recording, rows.clone()):
         full = tail.logits_of(tail.module(inputs))
     tail.input_written = inputs._version > 0
@@ -70,7 +72,7 @@ def check(tail: Tail, plain: Tensor) -> bool:
     apart = (plain - full[-1:]).abs().max()
     wrong = torch.stack(
         [(resumed[:1] - plain).abs().max(), (resumed[1:] - full[-1:]).abs().max()]
-        + [(full[0] - plain[0]).abs().max()] * (len(rows) - 1)
+        + [(full[0] - plain[0]).abs().max()] * (len(full) - 1)
     ).max()
     return bool(apart > 0) and bool(wrong <= _TOLERANCE * apart + 1e-6 * full.abs().max())
 
@@ -81,15 +83,15 @@ def replay(tail: Tail, variants: Tensor) -> Tensor:
     Code behind the layer may write to ``variants``. To be called once ``check`` has been.
     """
     with _replaying(tail, variants):
-        inputs = tail.shown.expand(len(variants), *tail.shown.shape)
+        inputs = tail.shown.expand(variants.shape[tail.axis], *tail.shown.shape)
         return tail.logits_of(tail.module(inputs.clone() if tail.input_written else inputs))
 
 
 def run_in_full(tail: Tail, variants: Tensor) -> Tensor:
     """The same, running everything: slow, and right where replaying is not. One variant at a time."""
     rows = []
-    for variant in variants:
-        with _returning(tail.recording, variant[None]):
+    for variant in torch.split(variants, 1, dim=tail.axis):
+        with _returning(tail.recording, variant):
             rows.append(tail.logits_of(tail.module(tail.shown[None].clone())))
     return torch.cat(rows)
 
@@ -107,7 +109,7 @@ def _replaying(tail: Tail, variants: Tensor) -> Iterator[None]:
             call = next(calls, None)  # a call after those recorded runs for real
             if call is None:
                 return real(*args, **kwargs)
-            return expanded(call, recording.batch, tail.index, len(variants))
+            return expanded(call, recording.batch, tail.index, variants.shape[tail.axis])
 
         return forward
 

@@ -55,7 +55,7 @@ class Runs:
 
     def resume(self, layout: Layout, make: Make, count: int, picture: int) -> Tensor:
         """(count, targets) for variants of the layer's maps, running what follows it alone where that works."""
-        tail = self._tail(picture)
+        tail = self._tail(picture, layout.batch_axis)
         go = replay if self._works[picture] else run_in_full
 
         def run(indices: range) -> Tensor:
@@ -73,11 +73,11 @@ class Runs:
             found.append(memory_ended("fewer variants of a picture"))
         return tuple(found)
 
-    def _tail(self, picture: int) -> Tail:
+    def _tail(self, picture: int, axis: int) -> Tail:
         if picture not in self._tails:
             assert self._recording is not None, "resume is asked for through Captured, and so recorded"
             shown = self._pictures[picture].detach()
-            tail = Tail(self._module, self._recording, shown, picture, self._logits_of)
+            tail = Tail(self._module, self._recording, shown, picture, self._logits_of, axis)
             self._works[picture] = check(tail, self._outputs[picture : picture + 1])
             self._tails[picture] = tail
         return self._tails[picture]

@@ -66,7 +66,7 @@ def once(name: str, tensors: list[Tensor], batch: int) -> Tensor:
             f"layer {name!r} {times} in a forward and must run once: choose another "
             "(`camlucida layers MODEL` lists those that do)"
         )
-    if tensors[0].shape[:1] != (batch,):
+    if batch not in tensors[0].shape[:2]:
         raise LayerError(
             f"layer {name!r} returns {tuple(tensors[0].shape)} for a batch of {batch}, whose first axis is "
             "not the pictures: choose another (`camlucida layers MODEL` lists those that work)"

@@ -22,3 +22,7 @@ Weights = Float[Tensor, "batch targets channels"]
 # what follows the layer.
 Make = Callable[[range], Tensor]
 Run = Callable[[Make, int, int], Float[Tensor, "count targets"]]
+
+# (make, count, picture) → the gradients of all targets at this layer, for each of ``count`` variants of the
+# input, on the CPU; ``make`` is that of ``score``.
+Slopes = Callable[[Make, int, int], Float[Tensor, "count targets channels height width"]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from camlucida.health import memory_ended
@@ -28,20 +29,47 @@ class Work:
     targets: list[list[Target]]
     smooth: tuple[Smooth, ...] = ()
     notes: tuple[Finding, ...] = ()
+    layer_notes: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What all methods together need of the capture."""
+        return frozenset(need for entry, _ in self.methods for need in entry.needs)
 
     @property
     def names(self) -> list[str]:
         """The layers to be looked at, each once."""
         return list(dict.fromkeys(name for layer in self.layers for name in layer))
 
+    @property
+    def aims(self) -> list[list[int]]:
+        """For each method the rows of ``inputs``' targets that it explains, one a target asked for."""
+        count, made, rows = len(self.targets), 0, []
+        for entry, _ in self.methods:
+            made += entry.target is not None
+            start = count * made if entry.target else 0
+            rows.append([start + t for t in range(count)])
+        return rows
+
     def inputs(self) -> tuple[list[Tensor], list[list[Target]]]:
-        """What goes through the model, and a target for each: the pictures, or their views."""
+        """What goes through the model, and a target for each: the pictures, or their views.
+
+        Behind the rows of targets asked for are those that methods make of them.
+        """
         tensors = [one.tensor for one in self.pictures]
+        rows = [
+            *self.targets,
+            *(
+                [entry.aim(target, settings) for target in row]
+                for entry, settings in self.methods
+                if entry.target
+                for row in self.targets
+            ),
+        ]
         if "aug" not in self.smooth:
-            return tensors, self.targets
+            return tensors, rows
         of_views: list[list[Target]] = [
-            [Anchored(target, i * VIEWS) for i, target in enumerate(row) for _ in range(VIEWS)]
-            for row in self.targets
+            [Anchored(target, i * VIEWS) for i, target in enumerate(row) for _ in range(VIEWS)] for row in rows
         ]
         return [view for tensor in tensors for view in views(tensor)], of_views
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from camlucida.cli.options import ModelOptions
 from camlucida.cli.talk import waiting
 from camlucida.errors import ModelError
 
@@ -58,40 +59,46 @@ def methods() -> None:
     _print_table(rows)
 
 
-def layers(model: str = "efficientnet_lite0", /) -> None:
-    """List a model's layers with the shape and layout of what they return; the default one is marked.
+def layers(model: str = "efficientnet_lite0", /, *, options: ModelOptions | None = None) -> None:
+    """List a model's layers: what they return, how that is read, and which one is taken by default, and why.
 
-    `--layer` and `model#layer` take any of them that has a layout; one without has no positions.
+    `--layer` and `model#layer` take any of them that has a layout. The probe says how sure that is: it changes
+    parts of a noise picture and sees which positions answer.
 
     Parameters
     ----------
     model
-        A timm name; the layers do not depend on its weights.
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
     """
     import torch
 
     from camlucida.errors import LayerError
-    from camlucida.explainer import Explainer
-    from camlucida.layers.locate import layout
 
-    with waiting(f"tracing {model}", quiet=False):
-        explainer = Explainer(model, weights="random", device="cpu")
-        size = explainer.adapter.input_size or (3, 224, 224)
-        picture = torch.zeros(size)
-        records = explainer.records(picture)
-    try:
-        default, reason = explainer.layer_name(None, picture), ""
-    except LayerError as error:
-        default, reason = None, f"no default: {error}"
-    rows = [("layer", "module", "returns", "layout", "")]
-    for record in records:
-        shape = " ".join("×".join(map(str, returned)) for returned in record.returns)
-        read = layout(explainer.module, record, size[1:])
-        mark = "← default" if record.name == default else ""
-        rows.append((record.name, type(record.module).__name__, shape, str(read or "–"), mark))
+    with waiting(f"looking at the layers of {model}", quiet=False):
+        explainer = (options or ModelOptions()).explainer(model)
+        place = next(explainer.module.parameters(), torch.empty(0))
+        like = torch.zeros(explainer.adapter.input_size or (3, 224, 224)).to(place.device, place.dtype)
+        with explainer.run_with_all():
+            judged, looked = explainer.known.all(like), explainer.known.survey(like)
+            try:
+                choice, reason = explainer.known.default(like), ""
+            except LayerError as error:
+                choice, reason = None, f"no default: {error}"
+    chosen = choice.judged if choice else {}
+    rows = [("layer", "module", "returns", "layout", "probe", "")]
+    for one in looked.places:
+        shape = " ".join("×".join(map(str, returned)) for returned in one.shapes)
+        found = judged.get(one.name)
+        read = (str(found.layout), f"{found.verdict} {found.score:.2f}") if found else ("–", "")
+        rows.append((one.name, one.module, shape, *read, "← default" if one.name in chosen else ""))
     _print_table(rows)
-    if reason:
-        sys.stdout.write(f"{reason}\n")
+    if choice:
+        sys.stdout.write(f"default: {'+'.join(chosen)}, {WHY}\n")
+    for line in (*(choice.remarks if choice else ()), reason):
+        sys.stdout.write(f"{line}\n" if line else "")
+
+
+WHY = "the last with positions, on most of which the whole score depends"
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

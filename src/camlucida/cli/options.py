@@ -40,11 +40,25 @@ class ModelOptions:
     preprocess: Literal["model", "tutorial"] = "model"
     """'model' is the checkpoint's own; 'tutorial' squashes to 224×224 with mean and deviation 0.5."""
 
+    labels: Path | None = None
+    """The classes' names: a text file with one a line, or JSON."""
+
+    no_cache: Annotated[bool, Parameter(negative="")] = False
+    """Find out about the model's layers anew, and keep nothing of it on disk."""
+
     def explainer(self, model: str) -> Explainer:
         """The model, ready."""
         from camlucida.explainer import Explainer
 
-        return Explainer(model, self.weights, self.device, self.dtype, self.preprocess)
+        return Explainer(
+            model,
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            preprocess=self.preprocess,
+            labels=self.labels,
+            cache=not self.no_cache,
+        )
 
 
 @Parameter(name="*")

@@ -1,114 +1,191 @@
-"""Which layer to look at when none is named.
+"""Which layer to look at when none is named: the last with positions, on most of which the score depends.
 
-Step by step: the tutorial's four families have the layers that the tutorial takes; any other network is
-taken if it ends as convolutional networks do, in a map whose positions are pooled or flattened away at
-once. Everything else is refused: a layer must then be named.
+Not by names or architectures. A candidate is a tensor that every path from the picture to the logits runs
+through, or what a normalisation makes of one, so that queries, attention matrices and residual branches drop
+out by themselves; most of its positions have a gradient, so that a transformer that reads its class token is
+looked at before its last attention. The last candidate is taken that the probe does not contradict.
 """
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
-from torch import nn
+from camlucida.errors import LayerError
+from camlucida.layers.layout import Layout
+from camlucida.layers.probe import Judged
+from camlucida.layers.survey import Place, Survey
 
-from camlucida.errors import LayerError, one_of
-from camlucida.images import Size
-from camlucida.layers.layout import Layout, layout_of
-from camlucida.layers.trace import Record
+ALIVE = 0.5  # share of positions with a gradient from which on a layer tells something
+_SMALL = 0.25  # share of the model's parameters up to which a part without positions is a pooling head
+_TRIED = 6  # candidates that the probe looks at, from the last
+_LATE, _EARLY = 2 / 3, 1 / 2  # depths
+_ALMOST = 0.9  # share of the paths
+_MOST_BRANCHES = 4
 
-# class (module, name) → the tutorial's layer, -1 standing for the last of a sequence
-_FAMILIES = {
-    ("timm.models.vision_transformer", "VisionTransformer"): "blocks.-1.norm1",
-    ("timm.models.swin_transformer", "SwinTransformer"): "layers.-1.blocks.-1.norm2",
-    ("timm.models.convnext", "ConvNeXt"): "stages.-1.blocks.-1.norm",
-}
-
-
-def prefix_tokens(module: nn.Module) -> int | None:
-    """How many tokens precede the positions in this model's tokens; None where they are not understood."""
-    family = _family(module)
-    if family == "VisionTransformer":
-        return int(module.num_prefix_tokens)  # type: ignore[arg-type]
-    return 0 if family == "SwinTransformer" else None
+Probe = Callable[[Mapping[str, Sequence[Layout]]], dict[str, Judged]]
 
 
-def default_layer(module: nn.Module, records: list[Record], input_size: Size) -> str:
-    """The layer taken when none is named, from the ``records`` of a forward on ``input_size``.
+@dataclass(frozen=True)
+class Choice:
+    """The layers taken by default, more than one where branches run side by side, each with its layout.
+
+    ``remarks`` are what there is to know of the choice.
+    """
+
+    judged: Mapping[str, Judged]
+    remarks: tuple[str, ...] = ()
+
+
+def choose(survey: Survey, probe: Probe) -> Choice:
+    """The layers to look at by default.
 
     Raises:
-        LayerError: this network ends in a way that is not understood.
+        LayerError: the model has no layer with positions that the score depends on.
     """
-    pattern = {name: layer for (_, name), layer in _FAMILIES.items()}.get(_family(module) or "")
-    if pattern:
-        return _last(module, pattern)
-    spatial = [i for i, record in enumerate(records) if layout(module, record, input_size) is not None]
-    if not spatial or not _pooled(records, spatial[-1], layout(module, records[spatial[-1]], input_size)):
-        raise LayerError(
-            f"no default layer is known for {type(module).__name__}, which does not end in a map that is "
-            "pooled at once: name one (`--layer`, `layers=[…]`), `camlucida layers MODEL` lists them"
-        )
-    last = records[spatial[-1]]
-    names = [record.name for record in records if record.same == last.same and record.returns == last.returns]
-    return min(reversed(names), key=lambda name: name.count("."))
+    fit = candidates(survey, ALIVE) or candidates(survey)  # a global maximum reads few positions of each
+    cuts = [place for place in fit if place.paths == survey.paths]
+    sets = [[place] for place in reversed(cuts[-_TRIED:])]
+    if not cuts or depth(survey, cuts[-1]) < _EARLY:
+        sets = [*_branches(survey, fit), *sets]
+    judged = probe({place.name: place.layouts for places in sets for place in places})
+    for places in sets:
+        found = {place.name: judged[place.name] for place in places if place.name in judged}
+        if len(found) == len(places) and all(one.verdict != "contradicted" for one in found.values()):
+            return Choice(found, tuple(_remarks(survey, places)))
+    raise LayerError(_refusal(survey, sets))
 
 
-def layout(module: nn.Module, record: Record, input_size: Size) -> Layout | None:
-    """The layout of what the module returned, None if it has no positions or leaves them in doubt."""
-    if len(record.returns) != 1 or record.returns[0][:1] != (record.batch,):
-        return None
-    try:
-        return layout_of(record.returns[0], input_size, prefix_tokens(module), record.module)
-    except LayerError:
-        return None
+def candidates(survey: Survey, alive: float = 1e-9) -> list[Place]:
+    """The layers that may be looked at, in order; of several that return the same, the one named shortest.
 
-
-def check_layer(module: nn.Module, name: str) -> str:
-    """``name``, if the model has such a layer.
-
-    Raises:
-        LayerError: it has none; close names are offered.
+    On at least the share ``alive`` of their positions the score depends.
     """
-    names = [known for known, _ in module.named_modules() if known]
-    if name not in names:
-        raise LayerError(one_of("layer", name, names, "`camlucida layers MODEL` lists them all"))
-    return name
+    fit = [
+        (i, place)
+        for i, place in enumerate(survey.places)
+        if place.layouts
+        and place.calls == 1
+        and place.paths
+        and place.alive >= alive
+        and not _class_map(place, survey)
+        and not _in_a_pooling_head(i, survey)
+        and not _resampled(place, survey)
+    ]
+    shortest: dict[tuple[int, ...], Place] = {}
+    for _, place in fit:
+        known = shortest.get(place.same)
+        if known is None or place.name.count(".") < known.name.count("."):
+            shortest[place.same] = place
+    last = {place.same: i for i, place in fit}
+    return [shortest[same] for same in sorted(shortest, key=lambda same: last[same])]
 
 
-def _family(module: nn.Module) -> str | None:
-    return next(
-        (cls.__name__ for cls in type(module).__mro__ if (cls.__module__, cls.__name__) in _FAMILIES), None
+def nearest(survey: Survey, name: str) -> str | None:
+    """The layer that may be looked at and finishes closest to the one called ``name``."""
+    order = {place.name: i for i, place in enumerate(survey.places)}
+    fit = [place.name for place in candidates(survey, ALIVE) or candidates(survey)]
+    return min(fit, key=lambda one: abs(order[one] - order.get(name, 0)), default=None)
+
+
+def depth(survey: Survey, place: Place) -> float:
+    """How far in the network a layer lies, from 0 to 1."""
+    return (survey.places.index(place) + 1) / len(survey.places)
+
+
+def _branches(survey: Survey, fit: list[Place]) -> list[list[Place]]:
+    """Layers of different grids through which, together, all paths run: the latest ones first.
+
+    If there are none, the last layer through which almost all paths run.
+    """
+    by_grid: dict[tuple[int, int], dict[int, Place]] = {}
+    for place in fit:
+        if place.paths < survey.paths:
+            by_grid.setdefault(place.layouts[0].grid, {})[place.paths] = place  # the last with this many
+    found: list[list[Place]] = []
+    for count in range(2, min(len(by_grid), _MOST_BRANCHES) + 1):
+        for grids in combinations(by_grid.values(), count):
+            found += _adding_up(survey.paths, list(grids))
+    order = {place.name: i for i, place in enumerate(survey.places)}
+    found.sort(key=lambda places: min(order[place.name] for place in places), reverse=True)
+    almost = [place for place in fit if _ALMOST * survey.paths <= place.paths < survey.paths]
+    return found[:_TRIED] or [[place] for place in reversed(almost[-_TRIED:])]
+
+
+def _adding_up(total: int, grids: list[dict[int, Place]]) -> list[list[Place]]:
+    """One layer of each grid, so that their paths add up to ``total``."""
+    first, *rest = grids
+    if not rest:
+        return [[first[total]]] if total in first else []
+    return [
+        [place, *others]
+        for paths, place in first.items()
+        if paths < total
+        for others in _adding_up(total - paths, rest)
+    ]
+
+
+def _class_map(place: Place, survey: Survey) -> bool:
+    """Whether the channels are the classes: a map of logits, behind which nothing but pooling remains."""
+    axes = {"NCHW": 1, "NHWC": 3, "channels-first tokens": 1}
+    return place.shapes[0][axes.get(place.layouts[0].kind, 2)] == survey.classes
+
+
+def _in_a_pooling_head(index: int, survey: Survey) -> bool:
+    """Whether a small part of the model made this on its way to something without positions."""
+    place = survey.places[index]
+    return any(
+        place.name.startswith(f"{part.name}.")
+        and part.begun <= index
+        and not any(_has_grid(same, survey) for same in part.same)
+        and any(_has_grid(same, survey) for same in part.takes)
+        and part.parameters <= _SMALL
+        for part in survey.places[index + 1 :]
     )
 
 
-def _last(module: nn.Module, pattern: str) -> str:
-    names: list[str] = []
-    for part in pattern.split("."):
-        children = [name for name, _ in module.named_children()]
-        name = children[-1] if part == "-1" else part
-        if name not in children:
-            raise LayerError(
-                f"this model has no layer {'.'.join([*names, part])!r}, which is looked at by default in its "
-                "family: name one (`--layer`, `layers=[…]`), `camlucida layers MODEL` lists them"
-            )
-        names.append(name)
-        module = module.get_submodule(name)
-    return ".".join(names)
+def _has_grid(same: int, survey: Survey) -> bool:
+    return any(place.layouts for place in survey.places if place.same == (same,))
 
 
-def _pooled(records: list[Record], index: int, found: Layout | None) -> bool:
-    """Whether the map at ``index`` goes straight into something without positions.
+def _resampled(place: Place, survey: Survey) -> bool:
+    """Whether an adaptive pool made this of another grid, one that no stride leads to it from."""
+    if place.parameters or place.layouts[0].kind != "NCHW":
+        return False
+    before = [one for one in survey.places if one.same in [(same,) for same in place.takes] and one.layouts]
+    if not before or before[0].layouts[0].kind != "NCHW":
+        return False
+    grids = zip(before[0].layouts[0].grid, place.layouts[0].grid, strict=True)
+    return not any(
+        all(after in (size // stride, -(-size // stride)) for size, after in grids)
+        for grids in [list(grids)]
+        for stride in (1, 2, 3, 4)
+    )
 
-    The module that runs next either takes the map itself and returns none, or takes what functions in
-    between have made of it: one value a channel, or all of them in a row.
-    """
-    shape = records[index].returns[0]
-    channels = shape[-1] if found is not None and found.kind == "NHWC" else shape[1]
-    for following in records[index + 1 : index + 2]:
-        if shape in following.takes:
-            return all(_flat(returned) for returned in following.returns)
-        return any(_flat(taken) and taken[1] in (channels, prod(shape[1:])) for taken in following.takes)
-    return False
+
+def _remarks(survey: Survey, places: list[Place]) -> Iterable[str]:
+    share = sum(place.paths for place in places) / survey.paths
+    if len(places) > 1:
+        yield f"the network has {len(places)} branches, one layer each: their maps are averaged"
+    elif share < 1:
+        yield f"{share:.1%} of the paths to the score run through it, and no later layer has all"
+    if depth(survey, places[-1]) < _LATE:
+        yield f"it lies at {depth(survey, places[-1]):.0%} of the network, and no later layer has positions"
 
 
-def _flat(shape: tuple[int, ...]) -> bool:
-    return len(shape) > 1 and max(shape[2:], default=1) == 1
+def _refusal(survey: Survey, tried: list[list[Place]]) -> str:
+    hint = "name one (`--layer`, `layers=[…]`), `camlucida layers MODEL` lists them"
+    if not any(place.layouts for place in survey.places):
+        return "this model has no layer whose output has positions, so that there is nothing to draw"
+    if not survey.paths:
+        return (
+            "the score does not depend on the picture through anything that records gradients (a zero head, "
+            f"or gradients switched off inside the model): check its weights, or {hint}"
+        )
+    if tried:
+        names = ", ".join(place.name for places in tried for place in places)
+        return (
+            f"the positions of {names} do not answer to places in the picture as their shapes suggest: {hint}"
+        )
+    return f"no single layer has positions that the whole score runs through: {hint}"

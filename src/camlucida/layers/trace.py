@@ -1,65 +1,132 @@
-"""Run a model once and record what each of its modules returned, in order."""
+"""Run a model once and record what each of its modules took and returned, in order."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-from camlucida.custody import lent
+from camlucida.layers.graph import Edge, edge_of
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A floating-point tensor that went from module to module.
+
+    ``same`` numbers it: equal numbers mean the same values. ``edge`` is its place in autograd's graph.
+    """
+
+    shape: Shape
+    same: int
+    edge: Edge | None
 
 
 @dataclass(frozen=True)
 class Record:
-    """One call of one module: the shapes of the floating-point tensors it took and returned.
-
-    ``same`` numbers the returned tensor: modules that hand the same one on share the number. ``batch`` is
-    the number of pictures that the model was run on.
-    """
+    """One finished call of one module; ``begun`` is how many calls had finished when it began."""
 
     name: str
     module: nn.Module
-    takes: tuple[tuple[int, ...], ...]
-    returns: tuple[tuple[int, ...], ...]
-    same: int
-    batch: int
+    takes: tuple[Passed, ...]
+    returns: tuple[Passed, ...]
+    begun: int
 
 
-def trace(module: nn.Module, inputs: Tensor) -> list[Record]:
-    """What each module took and returned for ``inputs``, in the order in which they finished."""
-    thread = threading.get_ident()
-    records: list[Record] = []
-    alive: dict[int, Tensor] = {}  # kept, so that a number is not given twice
+@dataclass
+class _Numbers:
+    """Numbers for tensors: one object has one number, and a module that hands on equal values keeps it.
 
-    def hook(name: str) -> Any:
-        def record(part: nn.Module, args: Any, output: Any) -> None:
+    Tensors are kept alive meanwhile, so that an id is not given twice. Where something has been written to
+    one since, it is another.
+    """
+
+    kept: list[Tensor] = field(default_factory=list)
+    known: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def of(self, tensor: Tensor) -> int:
+        key = (id(tensor), tensor._version)
+        if key not in self.known:
+            self.kept.append(tensor)
+            self.known[key] = len(self.known)
+        return self.known[key]
+
+    def alias(self, tensor: Tensor, number: int) -> None:
+        self.kept.append(tensor)
+        self.known[id(tensor), tensor._version] = number
+
+
+@contextmanager
+def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
+    """While entered, the lent ``module``'s calls in this thread are recorded, as they finish.
+
+    Grad mode stays what it is on entering, also where the model itself switches it. With ``copies`` each
+    module hands on copies, so that code that writes to them does not spoil a backward.
+    """
+    thread, records, numbers = threading.get_ident(), list[Record](), _Numbers()
+    open_calls: list[tuple[int, tuple[Passed, ...]]] = []
+    recording = torch.is_grad_enabled()
+
+    def before(_part: nn.Module, args: Any, kwargs: Any) -> None:
+        if threading.get_ident() == thread:
+            torch.set_grad_enabled(recording)
+            open_calls.append(
+                (len(records), tuple(_passed(numbers, one) for one in tensors_in((args, kwargs))))
+            )
+
+    def after(name: str) -> Callable[..., Any]:
+        def record(part: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
             if threading.get_ident() != thread:
-                return
-            returned = _tensors(output)
-            same = id(returned[0]) if len(returned) == 1 else -1
-            if len(returned) == 1:
-                alive[same] = returned[0]
-            records.append(Record(name, part, _shapes(_tensors(args)), _shapes(returned), same, len(inputs)))
+                return None
+            begun, takes = open_calls.pop()
+            returned = tensors_in(output)
+            for one in returned:
+                _recognise(numbers, tensors_in((args, kwargs)), one)
+            records.append(Record(name, part, takes, tuple(_passed(numbers, one) for one in returned), begun))
+            return tree_map(partial(_copied, numbers), output) if copies else None
 
         return record
 
-    with lent(module), torch.no_grad():
-        handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
-        try:
-            module(inputs.clone())  # some models normalise their input in place
-        finally:
-            for handle in handles:
-                handle.remove()
-    return records
+    handles: list[Any] = []
+    for name, part in module.named_modules():
+        if name:
+            handles.append(part.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(part.register_forward_hook(after(name), with_kwargs=True))
+    try:
+        yield records
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def _copied(numbers: _Numbers, leaf: Any) -> Any:
+    if not (isinstance(leaf, Tensor) and leaf.is_floating_point()):
+        return leaf
+    copy = leaf.clone()
+    numbers.alias(copy, numbers.of(leaf))
+    return copy
+
+
+def _passed(numbers: _Numbers, tensor: Tensor) -> Passed:
+    return Passed(tuple(tensor.shape), numbers.of(tensor), edge_of(tensor))
+
+
+def _recognise(numbers: _Numbers, taken: list[Tensor], returned: Tensor) -> None:
+    """Give what a module returns the number of what it took, where the values are equal."""
+    for one in taken:
+        if one is not returned and one.shape == returned.shape and torch.equal(one, returned):
+            numbers.alias(returned, numbers.of(one))
+            return
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The floating-point tensors inside tuples, dicts and the like."""
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-
-
-def _shapes(tensors: list[Tensor]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(tensor.shape) for tensor in tensors)

@@ -8,10 +8,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from camlucida.aims import Residual
+from camlucida.errors import LayerError
+from camlucida.health import Noted, no_curvature
 from camlucida.registry import Paper, method
 
 if TYPE_CHECKING:
     from camlucida.types import Activations, Contributions, Gradients
+
+_ALIKE = 1e-5  # share of a picture's largest gradient by which its channels may vary over positions
+
+
+@method(
+    "cam",
+    family="weighted",
+    paper=Paper(
+        "Zhou et al.",
+        2016,
+        "Learning Deep Features for Discriminative Localization",
+        "arXiv:1512.04150",
+        "Eq. 2",
+    ),
+    returns="contributions",
+    signed=True,
+    cost="1 forward",
+)
+def cam(activations: Activations, gradients: Gradients) -> Contributions:
+    """Each channel weighted by the linear layer's weight for it, where that follows the mean over positions.
+
+    The weight is read off the gradient, which behind such a layer is weight / positions at each position.
+    Nothing is approximated: but for the bias, the mean of the map is the score. Where more than one linear
+    layer follows the average, the weight is the score's gradient with respect to it. A layer whose gradient
+    differs between positions is refused.
+    """
+    middle = gradients.mean(dim=(2, 3), keepdim=True)
+    apart = (gradients - middle).abs().flatten(1).amax(dim=1)
+    if bool((apart > _ALIKE * gradients.abs().flatten(1).amax(dim=1)).any()):
+        raise LayerError(
+            "cam needs the layer whose positions are averaged before the last linear one, and behind this one "
+            "the gradient differs between positions: choose that layer, or hirescam or gradcam"
+        )
+    return gradients.sum(dim=(2, 3), keepdim=True) * activations
 
 
 @method(
@@ -144,3 +181,25 @@ def hirescam(activations: Activations, gradients: Gradients) -> Contributions:
 def gradcam_elementwise(activations: Activations, gradients: Gradients) -> Contributions:
     """Each activation times its own gradient where the product is positive: evidence for alone."""
     return (gradients * activations).clamp(min=0)
+
+
+@method(
+    "shapleycam",
+    family="weighted",
+    paper=Paper("Cai", 2025, "CAMs as Shapley Value-based Explainers", "arXiv:2501.06261"),
+    returns="contributions",
+    signed=True,
+    cost="1 forward, 2 backwards more",
+    target=Residual,
+)
+def shapleycam(activations: Activations, gradients: Gradients, hessian_products: Gradients) -> Noted:
+    """Each channel weighted by the mean of its gradient less half the Hessian times the activations.
+
+    The Shapley values of the channels, where the score is taken by its Taylor expansion up to second order
+    at the activations: ``w = mean(g - H a / 2)``. The paper's utility of a class is its logit plus the
+    logarithm of its probability (ReST); the logit alone is linear behind the last layer of most convolutional
+    networks, and the map then that of gradcam, which a finding says.
+    """
+    weights = (gradients - hessian_products / 2).mean(dim=(2, 3), keepdim=True)
+    flat = [not bool(one.any()) for one in hessian_products]
+    return Noted(weights * activations, tuple((no_curvature(),) if one else () for one in flat))

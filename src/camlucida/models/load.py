@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camlucida.custody import bare
-from camlucida.errors import ModelError
-from camlucida.models import embedded
+from camlucida.errors import ModelError, one_of
+from camlucida.models import embedded, huggingface, own
 from camlucida.models import timm as timm_models
-from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models import torchvision as torchvision_models
+from camlucida.models.adapter import Adapter, logits_by, no_preprocess
+from camlucida.models.labels import labels_from
+from camlucida.models.preprocessing import preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
 
+_OF_TIMM = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm's own names may point
+_FORMS = "a timm name, torchvision:NAME, hf:NAME_OR_FOLDER, file.py:factory"
+
 
 def load(model: Any, weights: str | Path = "pretrained") -> Adapter:
-    """The model meant by a timm name (``hf-hub:…`` and ``local-dir:…`` too) or an ``nn.Module``.
+    """The model meant by a name or an ``nn.Module``.
 
-    ``weights`` is "pretrained", "random" or a file, and is for names only: a module keeps its own.
+    A name is timm's (``timm:…``, ``hf-hub:…`` and ``local-dir:…`` too), ``torchvision:NAME``,
+    ``hf:NAME_OR_FOLDER`` or ``file.py:factory``. ``weights`` is "pretrained", "random" or a file, and is for
+    names only: a module keeps its own.
 
     Raises:
         ModelError: there is no such model, or its weights cannot be had.
@@ -29,13 +40,69 @@ def load(model: Any, weights: str | Path = "pretrained") -> Adapter:
         return _adapt_module(bare(model))
     if not isinstance(model, str):
         raise ModelError(f"a model is a timm name or an nn.Module, got {type(model).__name__}")
-    if str(weights) == "random":
-        return timm_models.adapt(timm_models.load_random(model), model, "random")
-    if str(weights) != "pretrained":
-        return timm_models.adapt(timm_models.load_file(model, Path(weights)), model, str(weights))
-    if model in embedded.EMBEDDED:
+    if own.is_own(model):
+        return _adapt_made(own.load(model, str(weights)), model, str(weights))
+    for prefix, load_named in _LOADERS.items():
+        if model.startswith(prefix):
+            return load_named(model.removeprefix(prefix), str(weights))
+    if str(weights) == "pretrained" and model in embedded.EMBEDDED:
         return timm_models.adapt(embedded.load_embedded(model), model, "pretrained")
-    return timm_models.adapt(timm_models.load_pretrained(model), model, "pretrained")
+    return _load_timm(model, str(weights))
+
+
+def _load_timm(name: str, weights: str) -> Adapter:
+    _check_name(name)
+    if weights == "random":
+        return timm_models.adapt(timm_models.load_random(name), name, weights)
+    if weights != "pretrained":
+        return timm_models.adapt(timm_models.load_file(name, Path(weights)), name, weights)
+    return timm_models.adapt(timm_models.load_pretrained(name), name, weights)
+
+
+_LOADERS: dict[str, Callable[[str, str], Adapter]] = {
+    "timm:": _load_timm,
+    torchvision_models.PREFIX: torchvision_models.load,
+    huggingface.PREFIX: huggingface.load,
+}
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that timm does not know, offering close ones of every library.
+
+    Raises:
+        ModelError: it is not known.
+    """
+    import timm
+
+    prefix, colon, _ = name.partition(":")
+    if colon:
+        if f"{prefix}:" not in _OF_TIMM:
+            known = [*_LOADERS, *_OF_TIMM]
+            raise ModelError(one_of("model source", f"{prefix}:", known, f"a model is {_FORMS}"))
+        return
+    if timm.is_model(name.partition(".")[0]):
+        return
+    if name in torchvision_models.names():
+        raise ModelError(f"{name} is torchvision's and not timm's: {torchvision_models.PREFIX}{name}")
+    if name and Path(name).is_dir():
+        raise ModelError(
+            f"{name} is a folder: hf:{name} if transformers wrote it, local-dir:{name} if timm did"
+        )
+    if "/" in name:
+        raise ModelError(f"model {name!r} is no timm name: hf:{name} or hf-hub:{name} if the hub has it")
+    near = " or ".join(repr(other) for other in _near(name))
+    offer = f"did you mean {near}? " if near else ""
+    raise ModelError(f"model {name!r} is not known: {offer}`camlucida models` lists them all")
+
+
+def _near(name: str) -> list[str]:
+    """The names closest to ``name``: timm's, and torchvision's others with their prefix."""
+    import timm
+
+    of_timm = timm.list_models()
+    shown = {other: f"{torchvision_models.PREFIX}{other}" for other in torchvision_models.names()}
+    shown |= {other: other for other in of_timm}
+    return [shown[other] for other in get_close_matches(name.lower(), list(shown), n=4, cutoff=0.5)]
 
 
 def _adapt_module(module: nn.Module) -> Adapter:
@@ -48,7 +115,33 @@ def _adapt_module(module: nn.Module) -> Adapter:
         config = module.pretrained_cfg
         known = config.get("architecture") if isinstance(config, dict) else None
         return timm_models.adapt(module, known or name, "own")
+    if torchvision_models.recognises(module):
+        return torchvision_models.adapt_own(module)
+    if huggingface.recognises(module):
+        return huggingface.adapt_own(module)
     return Adapter(module, name, no_preprocess, None, None, None, "own", "torch")
+
+
+def _adapt_made(made: own.Made, name: str, weights: str) -> Adapter:
+    """What a factory made: what it says of preprocessing and labels stands before what a library says."""
+    adapter = replace(_adapt_module(bare(made.module)), name=name)
+    if weights != "pretrained":
+        adapter = replace(adapter, weights=weights)
+    if made.preprocess is not None:
+        channels = 3 if adapter.input_size is None else adapter.input_size[0]
+        adapter = replace(adapter, preprocess=preprocessing(made.preprocess, channels), normalisation=None)
+    return described(adapter, made.labels)
+
+
+def described(adapter: Adapter, labels: Any = None, logits_of: Callable[[Any], Any] | None = None) -> Adapter:
+    """The adapter with the class names and the way to the logits that the user gives, where he gives any.
+
+    Raises:
+        OptionError: the names have another form (see ``labels_from``).
+    """
+    if labels is not None:
+        adapter = replace(adapter, labels=labels_from(labels), labels_given=True)
+    return adapter if logits_of is None else replace(adapter, logits_of=logits_by(logits_of))
 
 
 def _scripted() -> type:

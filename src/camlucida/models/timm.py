@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import socket
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +9,19 @@ from urllib.parse import urlsplit
 
 from camlucida.errors import ModelError, one_of
 from camlucida.models.adapter import Adapter, preprocess_of
+from camlucida.models.weights import (
+    HUB_FILES,
+    OFFLINE_HINT,
+    SEED,
+    cached,
+    check_hub,
+    fill,
+    first_line,
+    tensors_in,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-_OFFLINE_HINT = "`--weights random`, `--weights PATH` and the default model work without a network"
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-_SEED = 0
 
 
 def recognises(module: nn.Module) -> bool:
@@ -76,7 +79,7 @@ def load_random(name: str) -> nn.Module:
 
     check_name(name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+        torch.manual_seed(SEED)
         return create(_described(name), pretrained=False)
 
 
@@ -89,38 +92,10 @@ def load_file(name: str, file: Path) -> nn.Module:
         ModelError: there is no such file, it holds code, or it does not fit the network.
     """
     check_name(name)
-    state = _tensors_in(file)
+    state = tensors_in(file)
     module = create(_described(name), pretrained=False, **_classes(name, state))
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(
-            f"the weights in {file} do not fit {name} ({_first_line(error)}): name the model they come from"
-        ) from error
+    fill(module, state, file, name)
     return module
-
-
-def _tensors_in(file: Path) -> dict[str, Tensor]:
-    import torch
-    from safetensors import SafetensorError
-    from timm.models import load_state_dict
-
-    if not file.is_file():
-        raise ModelError(
-            f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'"
-        )
-    unreadable: tuple[type[Exception], ...] = (pickle.UnpicklingError, SafetensorError, RuntimeError, OSError)
-    unfit: tuple[type[Exception], ...] = (ValueError, EOFError, LookupError, AttributeError, TypeError)
-    try:
-        state: dict[str, Tensor] = load_state_dict(str(file))
-        if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-            raise TypeError("it holds more than tensors")
-    except (*unreadable, *unfit) as error:
-        raise ModelError(
-            f"{file} is neither safetensors nor a checkpoint of tensors alone ({_first_line(error)}): save it "
-            "anew with torch.save(model.state_dict(), …)"
-        ) from error
-    return state
 
 
 def load_pretrained(name: str) -> nn.Module:
@@ -131,7 +106,7 @@ def load_pretrained(name: str) -> nn.Module:
     """
     check_name(name)
     if ":" in name:
-        return create(_described(name, _HUB_FILES), pretrained=True)
+        return create(_described(name, HUB_FILES), pretrained=True)
     config = pretrained_config(name)
     if not (config.get("hf_hub_id") or config.get("url")):
         raise ModelError(
@@ -139,7 +114,7 @@ def load_pretrained(name: str) -> nn.Module:
         )
     file = cached_weights(config)
     if file is None:
-        _check_network(name, _wanted_file(config))
+        check_hub(name, _wanted_file(config))
         return create(name, pretrained=True)
     overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}  # so that nobody asks the hub
     return create(name, pretrained=True, pretrained_cfg_overlay=overlay)
@@ -152,7 +127,7 @@ def create(name: str, **arguments: Any) -> nn.Module:
     try:
         module: nn.Module = timm.create_model(name, **arguments)
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
-        raise ModelError(f"timm cannot make {name} ({_first_line(error)}): {_OFFLINE_HINT}") from error
+        raise ModelError(f"timm cannot make {name} ({first_line(error)}): {OFFLINE_HINT}") from error
     return module.eval()
 
 
@@ -171,7 +146,7 @@ def pretrained_config(name: str) -> dict[str, Any]:
     try:
         config = get_pretrained_cfg(name)
     except RuntimeError as error:
-        raise ModelError(f"timm knows no such weights ({_first_line(error)}): leave the tag away") from error
+        raise ModelError(f"timm knows no such weights ({first_line(error)}): leave the tag away") from error
     return config.to_dict() if config is not None else {}
 
 
@@ -180,26 +155,12 @@ def cached_weights(config: Mapping[str, Any]) -> Path | None:
     from torch.hub import get_dir
 
     if hub := config.get("hf_hub_id"):
-        files = (config["hf_hub_filename"],) if config.get("hf_hub_filename") else _HUB_FILES
-        if cached := _cached(hub, files):
-            return cached
+        files = (config["hf_hub_filename"],) if config.get("hf_hub_filename") else HUB_FILES
+        if found := cached(hub, files):
+            return found
     name = Path(urlsplit(config.get("url") or "").path).name
     downloaded = Path(get_dir()) / "checkpoints" / name
     return downloaded if name and downloaded.is_file() else None
-
-
-def _cached(hub: str, files: Sequence[str]) -> Path | None:
-    """The first of ``files`` of a hub repository, ``owner/name`` or ``owner/name@revision``, in its cache."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    repository, _, revision = hub.partition("@")
-    for file in files:
-        found = try_to_load_from_cache(
-            repository, file, cache_dir=constants.HF_HUB_CACHE, revision=revision or None
-        )
-        if isinstance(found, str):
-            return Path(found)
-    return None
 
 
 def _described(name: str, weights: Sequence[str] = ()) -> str:
@@ -207,34 +168,17 @@ def _described(name: str, weights: Sequence[str] = ()) -> str:
     source, colon, hub = name.partition(":")
     if not colon or source not in ("hf-hub", "hf_hub"):
         return name
-    config = _cached(hub, ("config.json",))
-    if config is not None and (not weights or _cached(hub, weights)):
+    config = cached(hub, ("config.json",))
+    if config is not None and (not weights or cached(hub, weights)):
         return f"local-dir:{config.parent}"
-    _check_network(name, f"{weights[0] if config and weights else 'config.json'} of {hub}")
+    check_hub(name, f"{weights[0] if config and weights else 'config.json'} of {hub}")
     return name
 
 
 def _wanted_file(config: Mapping[str, Any]) -> str:
     if config.get("hf_hub_id"):
-        return f"{config.get('hf_hub_filename') or _HUB_FILES[0]} of {config['hf_hub_id']}"
+        return f"{config.get('hf_hub_filename') or HUB_FILES[0]} of {config['hf_hub_id']}"
     return str(config["url"])
-
-
-def _check_network(name: str, file: str) -> None:
-    """Say within seconds that the hub cannot be reached; its own client would try for a minute."""
-    from huggingface_hub import constants
-
-    host = urlsplit(constants.ENDPOINT)
-    offline = constants.HF_HUB_OFFLINE
-    if not offline and not urllib.request.getproxies():
-        try:
-            socket.create_connection((host.hostname, host.port or 443), timeout=5).close()
-        except OSError:
-            offline = True
-    if offline:
-        raise ModelError(
-            f"{name} needs {file}, which is not on this machine, and the hub cannot be reached: {_OFFLINE_HINT}"
-        )
 
 
 def _classes(name: str, state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -242,8 +186,3 @@ def _classes(name: str, state: Mapping[str, Tensor]) -> dict[str, int]:
     classifier = pretrained_config(name).get("classifier") if ":" not in name else None
     weight = state.get(f"{classifier}.weight") if isinstance(classifier, str) else None
     return {} if weight is None else {"num_classes": int(weight.shape[0])}
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:200].rstrip(".:") or type(error).__name__

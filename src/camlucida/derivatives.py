@@ -1,0 +1,95 @@
+"""Derivatives beyond the one backward: for variants of the input, and of second order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from camlucida.chunks import Pace, in_chunks
+from camlucida.errors import LayerError
+from camlucida.health import memory_ended
+from camlucida.taps import once, tapped
+
+if TYPE_CHECKING:
+    from camlucida.health import Finding
+    from camlucida.layers.layout import Layout
+    from camlucida.targets import Bound
+    from camlucida.types import Make
+
+_LARGEST = 8  # variants at once: what follows the layer is kept for each
+
+
+@dataclass(frozen=True)
+class Variants:
+    """A lent module, to be run on variants of its pictures; ``bound[t][i]`` is target t for picture i."""
+
+    module: nn.Module
+    layer: str
+    layout: Layout
+    bound: Sequence[Sequence[Bound]]
+    logits_of: Callable[[Any], Tensor]
+    pace: Pace = field(default_factory=lambda: Pace(largest=_LARGEST))
+
+    def slopes(self, make: Make, count: int, picture: int) -> Tensor:
+        """The gradients (count, targets, channels, height, width) at the layer, see ``types.Slopes``."""
+
+        def run(indices: range) -> Tensor:
+            with torch.enable_grad(), tapped(self.module, [self.layer]) as taps:
+                outputs = self.logits_of(self.module(make(indices)))
+                kept = once(self.layer, taps[self.layer], len(indices))
+                scores = [row[picture](outputs) for row in self.bound]
+            found = [_slope(score, kept, retain=t < len(scores) - 1) for t, score in enumerate(scores)]
+            return torch.stack([self.layout.to_maps(slope) for slope in found], dim=1)
+
+        return in_chunks(run, count, self.pace)
+
+    def notes(self, needs: Sequence[str]) -> tuple[Finding, ...]:
+        """What came up while variants were run for a method with such ``needs``."""
+        ended = "slopes" in needs and self.pace.retreated
+        return (memory_ended("fewer variants of a picture"),) if ended else ()
+
+
+def _slope(score: Tensor, kept: Tensor, retain: bool) -> Tensor:
+    """Zero where the score does not depend on the layer."""
+    if not score.requires_grad:
+        return torch.zeros_like(kept)
+    (slope,) = torch.autograd.grad(
+        score, kept, torch.ones_like(score), retain_graph=retain, allow_unused=True, materialize_grads=True
+    )
+    return slope
+
+
+def twice(wanted: bool) -> AbstractContextManager[None]:
+    """While entered, attention can be differentiated twice, if ``wanted``: its fused kernels cannot."""
+    return sdpa_kernel(SDPBackend.MATH) if wanted else nullcontext()
+
+
+def hessian_product(name: str, kept: Tensor, slope: Tensor | None, layout: Layout) -> Tensor:
+    """The score's Hessian at layer ``name`` times what the layer returned, ``kept``; like ``kept``.
+
+    ``slope`` is the gradient, recorded. Only positions take part: prefix tokens stay as they are.
+
+    Raises:
+        LayerError: an operation behind the layer has no second derivative.
+    """
+    if slope is None or not slope.requires_grad:  # the score is linear in the layer
+        return torch.zeros_like(kept)
+    positions = layout.from_maps(layout.to_maps(kept.detach()), torch.zeros_like(kept))
+    try:
+        (product,) = torch.autograd.grad(
+            slope, kept, positions, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+    except RuntimeError as error:
+        if "not implemented" not in str(error):
+            raise
+        raise LayerError(
+            f"an operation behind layer {name!r} cannot be differentiated twice ({error}): "
+            "choose a later layer, or a method that needs no second derivatives, such as gradcam"
+        ) from None
+    return product

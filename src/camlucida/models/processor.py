@@ -1,0 +1,105 @@
+"""Image processors of Hugging Face's transformers as preprocessing: run as they are, their frame measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from camlucida.errors import OptionError, PictureError
+from camlucida.images import Frame, Size
+from camlucida.models.adapter import Preprocess, preprocess_of
+from camlucida.models.measure import measured_frame
+from camlucida.models.weights import first_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+_BILINEAR = 2  # Pillow's number
+_SQUARE = 320  # side of the picture that shows which input size a processor makes
+
+
+def is_processor(given: Any) -> bool:
+    """Whether this is an image processor of transformers."""
+    return any(
+        kind.__module__.startswith("transformers.") and kind.__name__ == "BaseImageProcessor"
+        for kind in type(given).__mro__
+    )
+
+
+def processed_by(processor: Any, channels: int = 3) -> Preprocess:
+    """The processor as it is configured, run by itself; its frame is measured once for each picture size."""
+    steps = getattr(processor, "val_transforms", None)  # timm's networks in transformers keep timm's steps
+    if steps is not None:
+        return preprocess_of(steps, channels)
+
+    @lru_cache(maxsize=64)
+    def frame_of(size: Size) -> Frame:
+        quantised = getattr(processor, "backend", "pil") != "torchvision"
+        plain = {"resample": _BILINEAR, "do_rescale": False, "do_normalize": False}
+
+        def process(shown: Tensor) -> Tensor:
+            pixels = shown.byte().numpy() if quantised else shown
+            return _pixels(processor, pixels, input_data_format="channels_first", **plain)
+
+        return measured_frame(process, size, quantised)
+
+    def preprocess(picture: Image) -> tuple[Tensor, Frame]:
+        if channels not in (1, 3):
+            raise PictureError(
+                f"this model takes {channels} channels and a picture has three: pass the input itself as a "
+                f"float tensor ({channels}, height, width)"
+            )
+        tensor = _pixels(processor, picture.convert("L") if channels == 1 else picture)
+        return tensor, frame_of((picture.height, picture.width))
+
+    return preprocess
+
+
+def configured_size(config: Any) -> Size | None:
+    """The input size that a model's configuration names, if any."""
+    size = getattr(config, "image_size", None)
+    if isinstance(size, int):
+        return size, size
+    return (int(size[0]), int(size[1])) if isinstance(size, (list, tuple)) and len(size) == 2 else None
+
+
+def processed_size(processor: Any, channels: int) -> Size | None:
+    """The input size that becomes of a square picture, None where it is the picture's own."""
+    from PIL import Image
+
+    if not any(getattr(processor, step, False) for step in ("do_resize", "do_center_crop", "val_transforms")):
+        return None
+    tensor, _ = processed_by(processor, channels)(Image.new("RGB", (_SQUARE, _SQUARE)))
+    return int(tensor.shape[1]), int(tensor.shape[2])
+
+
+def normalisation_of(processor: Any, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Mean and deviation a channel of values from 0 to 1, None where the processor works with others."""
+    if not getattr(processor, "do_rescale", False) or round(1 / processor.rescale_factor) != 255:
+        return None
+    if not getattr(processor, "do_normalize", False):
+        return (0.0,) * channels, (1.0,) * channels
+    mean, deviation = (
+        tuple(values) if isinstance(values, (list, tuple)) else (float(values),) * channels
+        for values in (processor.image_mean, processor.image_std)
+    )
+    return (mean, deviation) if len(mean) == len(deviation) == channels else None
+
+
+def _pixels(processor: Any, picture: Any, **options: Any) -> Tensor:
+    """What the processor makes of one picture, (channels, height, width)."""
+    try:
+        values: Tensor = processor(images=picture, return_tensors="pt", **options)["pixel_values"]
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise OptionError(
+            f"{type(processor).__name__} cannot make this picture the model's input ({first_line(error)}): "
+            "pass preprocess= (a torchvision Compose)"
+        ) from error
+    if values.ndim != 4 or values.shape[0] != 1:
+        raise OptionError(
+            f"{type(processor).__name__} cuts a picture into pieces {tuple(values.shape)} that cannot be drawn "
+            "back: pass preprocess= (a torchvision Compose)"
+        )
+    return values[0]

@@ -1,0 +1,125 @@
+"""Weights: out of a file, out of a cache, and whether the network can be asked for them."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from camlucida.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+OFFLINE_HINT = "`--weights random`, `--weights PATH` and the default model work without a network"
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+SEED = 0
+
+
+def tensors_in(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or a ``weights_only`` checkpoint by name.
+
+    Raises:
+        ModelError: there is no such file, or it holds code or something else than tensors.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from timm.models import load_state_dict
+
+    if not file.is_file():
+        raise ModelError(
+            f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'"
+        )
+    unreadable: tuple[type[Exception], ...] = (pickle.UnpicklingError, SafetensorError, RuntimeError, OSError)
+    unfit: tuple[type[Exception], ...] = (ValueError, EOFError, LookupError, AttributeError, TypeError)
+    try:
+        state: dict[str, Tensor] = load_state_dict(str(file))
+        if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+            raise TypeError("it holds more than tensors")
+    except (*unreadable, *unfit) as error:
+        raise ModelError(
+            f"{file} is neither safetensors nor a checkpoint of tensors alone ({first_line(error)}): save it "
+            "anew with torch.save(model.state_dict(), …)"
+        ) from error
+    return state
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], file: Path, name: str) -> None:
+    """Load ``state``, which comes from ``file``, into the network called ``name``.
+
+    Raises:
+        ModelError: it does not fit.
+    """
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights in {file} do not fit {name} ({first_line(error)}): name the model they come from"
+        ) from error
+
+
+def classes_in(state: Mapping[str, Tensor], module: nn.Module, classes: int) -> int:
+    """How many classes a checkpoint has, that may have another head than ``module`` with its ``classes``.
+
+    A head shows by what does not fit: tensors that differ in their first axis alone, which is the classes'.
+    Where nothing, or something else, differs, it is ``classes``.
+    """
+    own = module.state_dict()
+    differing = [
+        (own[name], state[name]) for name in own.keys() & state.keys() if own[name].shape != state[name].shape
+    ]
+    counts = {int(theirs.shape[0]) for ours, theirs in differing if _differs_in_classes(ours, theirs, classes)}
+    return counts.pop() if len(counts) == 1 else classes
+
+
+def _differs_in_classes(ours: Tensor, theirs: Tensor, classes: int) -> bool:
+    return ours.ndim > 0 and ours.shape[0] == classes and ours.shape[1:] == theirs.shape[1:]
+
+
+def cached(hub: str, files: Sequence[str]) -> Path | None:
+    """The first of ``files`` of a hub repository, ``owner/name`` or ``owner/name@revision``, in its cache."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    repository, _, revision = hub.partition("@")
+    for file in files:
+        found = try_to_load_from_cache(
+            repository, file, cache_dir=constants.HF_HUB_CACHE, revision=revision or None
+        )
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def check_hub(name: str, file: str) -> None:
+    """``check_network`` for the hub, which can also be switched off."""
+    from huggingface_hub import constants
+
+    check_network(name, file, constants.ENDPOINT, constants.HF_HUB_OFFLINE)
+
+
+def check_network(name: str, file: str, url: str, offline: bool = False) -> None:
+    """Say within seconds that ``url`` cannot be reached; the libraries' own clients would try for a minute.
+
+    Raises:
+        ModelError: it cannot, so that ``name`` cannot get the ``file`` it needs.
+    """
+    host = urlsplit(url)
+    if not offline and not urllib.request.getproxies():
+        try:
+            socket.create_connection((host.hostname, host.port or 443), timeout=5).close()
+        except OSError:
+            offline = True
+    if offline:
+        raise ModelError(
+            f"{name} needs {file}, which is not on this machine, and the hub cannot be reached: {OFFLINE_HINT}"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:200].rstrip(".:") or type(error).__name__
