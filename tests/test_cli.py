@@ -172,7 +172,7 @@ def test_one_bad_picture_does_not_stop_the_others(cat: Path, capsys: pytest.Capt
         (["explain", "cat.png", "--target", "1000"], "classes 0 to 999"),
         (["explain", "cat.png", "--target", "unicorn"], "is not known"),
         (["explain", "cat.png", "--layer", "bn3"], "did you mean"),
-        (["explain", "cat.png", "--layer", "classifier"], "fit no grid of positions"),
+        (["explain", "cat.png", "--layer", "classifier"], "fits no grid of positions"),
         (["explain", "cat.png", "--alpha", "2"], "from 0 to 1"),
         (["explain", "cat.png", "--colormap", "turboo"], "did you mean 'turbo'"),
         (["explain", "cat.png", "--option", "seed=1"], "method.option=value"),
@@ -218,9 +218,9 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     run("methods")
     listed = capsys.readouterr().out
     assert all(re.search(rf"^{re.escape(name)} ", listed, re.M) for name in registry.entries())
-    run("layers", "resnet10t")
+    run("layers", "resnet10t", "--weights", "random", "--no-cache")
     assert re.search(
-        r"^layer4 +Sequential +1×512×\d+×\d+ +NCHW \d+×\d+ +← default$", capsys.readouterr().out, re.M
+        r"^layer4 +Sequential +2×512×\d+×\d+ +NCHW \d+×\d+ +\w+ \S+ +← default$", capsys.readouterr().out, re.M
     )
 
 

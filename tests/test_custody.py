@@ -85,7 +85,7 @@ def unchanged(module: nn.Module) -> Iterator[None]:
 @pytest.mark.parametrize("family", MODELS)
 def test_every_method_gives_the_model_back_as_it_was(family: str, method: str) -> None:
     module = model(family)
-    refused = method == "cam" and family != "resnet"  # no mean over positions follows those layers
+    refused = method == "cam" and family in ("vit", "levit")  # no mean over positions follows those layers
     with unchanged(module), pytest.raises(LayerError) if refused else nullcontext():
         explain(module, [method])
 
@@ -100,7 +100,7 @@ def test_a_model_in_use_is_explained_as_if_it_were_in_evaluation_mode(family: st
 def test_tracing_gives_the_model_back_as_it_was() -> None:
     module = model("resnet")
     with unchanged(module):
-        assert Explainer(module).records(zoo.noise()[0])
+        assert Explainer(module).known.all(zoo.noise()[0])
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
@@ -156,7 +156,7 @@ def _in_the_backward_pass(module: nn.Module, head: str) -> dict[str, object]:
 
 def _wrong_output(module: nn.Module, head: str) -> dict[str, object]:
     forward = module.forward
-    module.forward = lambda inputs: (forward(inputs), None)
+    module.forward = lambda inputs: (forward(inputs), forward(inputs))
     return {}
 
 
@@ -482,5 +482,6 @@ def test_checkpoints_stay_real_in_other_threads_meanwhile() -> None:
     gate.passed = partial(run_together, train)
     with unchanged(module):
         Explainer(module).explain(zoo.noise(), layers=["0"])
-    assert len(calls) == 4
-    assert torch.allclose(weight.grad, 2 * weight.detach().exp())
+    runs = 3  # the layers are looked at in two, and one is explained
+    assert len(calls) == 4 * runs
+    assert torch.allclose(weight.grad, 2 * runs * weight.detach().exp())

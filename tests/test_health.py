@@ -41,6 +41,21 @@ class OfTheBatch(Seen):
         return maps - 0.5 * maps.mean(dim=0, keepdim=True)
 
 
+class Pooled(Seen):
+    """The layer has a quarter of the input's rows and columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.AvgPool2d(4)
+
+
+class Dead(Seen):
+    """Nothing below zero gets through."""
+
+    def behind(self, maps: Tensor) -> Tensor:
+        return maps.relu()
+
+
 class Overflowing(Seen):
     """The layer has an infinite activation, which the rest clamps."""
 
@@ -82,14 +97,17 @@ PROVOKED: dict[str, tuple[list[str], Callable[[], Explanation]]] = {
     "negative-only": (["negative-only"], lambda: explained(Seen(), bump(), targets=[1])),
     "zero-gradient": (
         ["zero-gradient", "constant"],
-        lambda: explained(zoo.vit(), zoo.noise()[0], layers=["blocks.2.norm2"]),
+        lambda: explained(Dead(), -bump(), targets=[0]),
     ),
     "constant": (["constant"], lambda: explained(Seen(), torch.ones(3, 8, 8), targets=[0])),
     "saturated": (["saturated"], lambda: explained(Seen(40), bump(), targets=[ClassProbability(0)])),
-    "not-finite": (["not-finite"], lambda: explained(Overflowing(), 9 * bump(), "eigencam")),
+    "not-finite": (
+        ["layout-no-signal", "not-finite"],
+        lambda: explained(Overflowing(), 9 * bump(), "eigencam"),
+    ),
     "sign-ambiguous": (["sign-ambiguous"], lambda: explained(Seen(), circle(), "eigencam")),
     "border": (["border"], lambda: explained(Seen(), frame(), targets=[0])),
-    "coarse": (["coarse"], lambda: explained(Seen(), bump(8)[:, 2:4, 2:8], targets=[0])),
+    "coarse": (["coarse"], lambda: explained(Pooled(), bump(24)[:, 8:16], targets=[0])),
     "resume-fallback": (
         ["resume-fallback"],
         lambda: explained(OfTheBatch(), bump(), "ablationcam", targets=[0]),

@@ -44,8 +44,9 @@ class Known:
             self._keep(like, entry)
         return Choice({name: entry.judged[name] for name in entry.default}, entry.remarks)
 
-    def judged(self, name: str, like: Tensor) -> Judged:
-        """What the layer called ``name`` returns, and how sure that is.
+    def judged(self, name: str, like: Tensor) -> Judged | None:
+        """What the layer called ``name`` returns, and how sure that is; None if it does not return one tensor,
+        once, of which the capture says more.
 
         Raises:
             LayerError: there is no such layer, or it has no positions.
@@ -61,9 +62,7 @@ class Known:
                     raise LayerError(_without_positions(looked, name, place.shapes[0], found.get(name)))
                 entry.judged.update(found)
                 self._keep(like, entry)
-            else:  # what is wrong with it, the capture says
-                return Judged(Layout("NCHW", (0, 0)), "unverified", 0.0)
-        return entry.judged[name]
+        return entry.judged.get(name)
 
     def check(self, name: str) -> str:
         """``name``, if the model has such a layer.
@@ -105,6 +104,8 @@ class Known:
         notes: dict[str, tuple[Finding, ...]] = {}
         for name in names:
             judged = self.judged(name, like)
+            if judged is None:
+                continue
             if "gradients" in needs:
                 self._check_gradient(name, judged, like)
             sure = judged.verdict == "verified"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.custody import lent
+from camlucida.errors import is_out_of_memory
 from camlucida.layers.layout import Layout
 from camlucida.layers.trace import tensors_in
 
@@ -48,30 +49,53 @@ def probe(module: nn.Module, like: Tensor, layouts: Mapping[str, Sequence[Layout
 
     Only those are judged that return one tensor, once. ``like`` is an input (channels, height, width).
     """
+    with lent(module):
+        shown = pictures(like)
+        try:
+            return _judged(module, shown, layouts, PICTURES)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return _judged(module, shown, layouts, 1)
+
+
+def _judged(
+    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], size: int
+) -> dict[str, Judged]:
+    """The same, ``size`` pictures at a time; what layers return is kept until all have been shown."""
     found: dict[str, Judged] = {}
+    kept: dict[str, list[Tensor]] = {name: [] for name in layouts}
 
     def judging(name: str) -> Callable[..., None]:
         def hook(_part: nn.Module, _args: Any, output: Any) -> None:
             (tensor,) = tensors_in(output)
-            judged = []
-            for kind in dict.fromkeys(layout.kind for layout in layouts[name]):
-                allowed = [layout for layout in layouts[name] if layout.kind == kind]
-                if tensor.shape[allowed[0].batch_axis] == PICTURES:
-                    judged.append(judge(changes(allowed[0].to_tokens(tensor)), allowed))
-            if judged:
-                best = max(one.score for one in judged)
-                found[name] = next(one for one in judged if one.score > best - _CLEARLY)
+            kept[name].append(tensor.clone() if size < len(shown) else tensor)
+            if len(kept[name]) * size == len(shown):
+                best = _best(kept.pop(name), layouts[name], size)
+                found.update({name: best} if best else {})
 
         return hook
 
-    with lent(module):
-        handles = [module.get_submodule(name).register_forward_hook(judging(name)) for name in layouts]
-        try:
-            module(pictures(like))
-        finally:
-            for handle in handles:
-                handle.remove()
+    handles = [module.get_submodule(name).register_forward_hook(judging(name)) for name in layouts]
+    try:
+        for part in shown.split(size):  # type: ignore[no-untyped-call]
+            module(part.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
     return found
+
+
+def _best(parts: list[Tensor], layouts: Sequence[Layout], size: int) -> Judged | None:
+    """Of the kinds of layout that a shape allows, the likeliest that none clearly surpasses."""
+    judged = []
+    for kind in dict.fromkeys(layout.kind for layout in layouts):
+        allowed = [layout for layout in layouts if layout.kind == kind]
+        if parts[0].shape[allowed[0].batch_axis] == size:
+            tokens = torch.cat([allowed[0].to_tokens(part) for part in parts])
+            judged.append(judge(changes(tokens), allowed))
+    best = max((one.score for one in judged), default=0.0)
+    return next((one for one in judged if one.score > best - _CLEARLY), None)
 
 
 def pictures(like: Tensor) -> Tensor:

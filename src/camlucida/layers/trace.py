@@ -53,7 +53,7 @@ class _Numbers:
     known: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def of(self, tensor: Tensor) -> int:
-        key = (id(tensor), tensor._version)
+        key = _key(tensor)
         if key not in self.known:
             self.kept.append(tensor)
             self.known[key] = len(self.known)
@@ -61,7 +61,11 @@ class _Numbers:
 
     def alias(self, tensor: Tensor, number: int) -> None:
         self.kept.append(tensor)
-        self.known[id(tensor), tensor._version] = number
+        self.known[_key(tensor)] = number
+
+
+def _key(tensor: Tensor) -> tuple[int, int]:
+    return id(tensor), 0 if tensor.is_inference() else tensor._version
 
 
 @contextmanager
@@ -69,18 +73,19 @@ def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
     """While entered, the lent ``module``'s calls in this thread are recorded, as they finish.
 
     Grad mode stays what it is on entering, also where the model itself switches it. With ``copies`` each
-    module hands on copies, so that code that writes to them does not spoil a backward.
+    module takes and hands on copies, so that code that writes to them does not spoil a backward.
     """
     thread, records, numbers = threading.get_ident(), list[Record](), _Numbers()
     open_calls: list[tuple[int, tuple[Passed, ...]]] = []
     recording = torch.is_grad_enabled()
 
-    def before(_part: nn.Module, args: Any, kwargs: Any) -> None:
-        if threading.get_ident() == thread:
-            torch.set_grad_enabled(recording)
-            open_calls.append(
-                (len(records), tuple(_passed(numbers, one) for one in tensors_in((args, kwargs))))
-            )
+    def before(_part: nn.Module, args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != thread:
+            return None
+        torch.set_grad_enabled(recording)
+        taken = tuple(_passed(numbers, one) for one in tensors_in((args, kwargs)))
+        open_calls.append((len(records), taken))
+        return tree_map(partial(_copied, numbers), (args, kwargs)) if copies else None
 
     def after(name: str) -> Callable[..., Any]:
         def record(part: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -97,7 +102,7 @@ def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
 
     handles: list[Any] = []
     for name, part in module.named_modules():
-        if name:
+        if name and not isinstance(part, torch.jit.ScriptModule):  # which takes no such hooks
             handles.append(part.register_forward_pre_hook(before, with_kwargs=True))
             handles.append(part.register_forward_hook(after(name), with_kwargs=True))
     try:
