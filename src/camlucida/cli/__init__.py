@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from camlucida import __version__
 from camlucida.cli.demonstration import demo
 from camlucida.cli.drawing import explain
-from camlucida.cli.listing import layers, methods, models
+from camlucida.cli.listing import clear, layers, methods, models
 from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
 from camlucida.errors import CamlucidaError
@@ -28,6 +28,9 @@ app = App(
 )
 for _command in (explain, compare, demo, models, methods, layers):
     app.command(_command)
+_cache = App(name="cache", help="What is known of models' layers, kept on disk between runs.")
+_cache.command(clear)
+app.command(_cache)
 
 
 @app.meta.default

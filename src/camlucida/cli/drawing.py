@@ -33,7 +33,7 @@ def explain(
     pictures
         Picture files, or folders of them.
     model
-        A timm name; `name#layer` picks a layer; `hf-hub:…` and `local-dir:…` as in timm.
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; `name#layer` picks a layer.
     layer
         What `camlucida layers MODEL` lists; the model's default unless said. Repeat it for several.
     """

@@ -98,6 +98,14 @@ def layers(model: str = "efficientnet_lite0", /, *, options: ModelOptions | None
         sys.stdout.write(f"{line}\n" if line else "")
 
 
+def clear() -> None:
+    """Remove all of it; it is found out anew when needed."""
+    from camlucida.layers import cache
+
+    count = cache.clear()
+    sys.stdout.write(f"{count} {'entry' if count == 1 else 'entries'} removed from {cache.folder()}\n")
+
+
 WHY = "the last with positions, on most of which the whole score depends"
 
 

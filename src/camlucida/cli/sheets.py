@@ -35,7 +35,7 @@ def compare(
     pictures
         Picture files, or folders of them.
     model
-        A timm name, or `name#layer`. Repeat it for several.
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; repeat it for several.
     tutorial
         The tutorial's four models at its layers: ResNet-50, ViT-B/16, Swin-B and ConvNeXt-B.
     """

@@ -19,7 +19,7 @@ from camlucida.layers.survey import Place, Survey
 
 ALIVE = 0.5  # share of positions with a gradient from which on a layer tells something
 _SMALL = 0.25  # share of the model's parameters up to which a part without positions is a pooling head
-_TRIED = 6  # candidates that the probe looks at, from the last
+_TRIED = 6  # candidates that the probe looks at in one forward, from the last
 _LATE, _EARLY = 2 / 3, 1 / 2  # depths
 _ALMOST = 0.9  # share of the paths
 _MOST_BRANCHES = 4
@@ -46,14 +46,16 @@ def choose(survey: Survey, probe: Probe) -> Choice:
     """
     fit = candidates(survey, ALIVE) or candidates(survey)  # a global maximum reads few positions of each
     cuts = [place for place in fit if place.paths == survey.paths]
-    sets = [[place] for place in reversed(cuts[-_TRIED:])]
+    sets = [[place] for place in reversed(cuts)]
     if not cuts or depth(survey, cuts[-1]) < _EARLY:
         sets = [*_branches(survey, fit), *sets]
-    judged = probe({place.name: place.layouts for places in sets for place in places})
-    for places in sets:
-        found = {place.name: judged[place.name] for place in places if place.name in judged}
-        if len(found) == len(places) and all(one.verdict != "contradicted" for one in found.values()):
-            return Choice(found, tuple(_remarks(survey, places)))
+    for start in range(0, len(sets), _TRIED):
+        tried = sets[start : start + _TRIED]
+        judged = probe({place.name: place.layouts for places in tried for place in places})
+        for places in tried:
+            found = {place.name: judged[place.name] for place in places if place.name in judged}
+            if len(found) == len(places) and all(one.verdict != "contradicted" for one in found.values()):
+                return Choice(found, tuple(_remarks(survey, places)))
     raise LayerError(_refusal(survey, sets))
 
 
@@ -85,7 +87,8 @@ def candidates(survey: Survey, alive: float = 1e-9) -> list[Place]:
 def nearest(survey: Survey, name: str) -> str | None:
     """The layer that may be looked at and finishes closest to the one called ``name``."""
     order = {place.name: i for i, place in enumerate(survey.places)}
-    fit = [place.name for place in candidates(survey, ALIVE) or candidates(survey)]
+    places = candidates(survey, ALIVE) or candidates(survey)
+    fit = [place.name for place in places if place.name != name]
     return min(fit, key=lambda one: abs(order[one] - order.get(name, 0)), default=None)
 
 
@@ -184,7 +187,7 @@ def _refusal(survey: Survey, tried: list[list[Place]]) -> str:
             f"or gradients switched off inside the model): check its weights, or {hint}"
         )
     if tried:
-        names = ", ".join(place.name for places in tried for place in places)
+        names = ", ".join(place.name for places in tried[:_TRIED] for place in places)
         return (
             f"the positions of {names} do not answer to places in the picture as their shapes suggest: {hint}"
         )

@@ -25,6 +25,7 @@ Verdict = Literal["verified", "weak", "contradicted", "no-signal", "unverified"]
 BANDS = 3  # in each direction
 PICTURES = 1 + 2 * BANDS
 _VERIFIED, _WEAK = 0.6, 0.3  # scores from which on
+_MANY = 6  # positions
 _TIE = 0.01  # scores that differ by less are equal
 _CLEARLY = 0.1  # by how much a less likely reading or order must score higher
 _LOCAL = 0.1  # share of the change below which it is next to the same for all tokens
@@ -94,8 +95,11 @@ def _best(parts: list[Tensor], layouts: Sequence[Layout], size: int) -> Judged |
         if parts[0].shape[allowed[0].batch_axis] == size:
             tokens = torch.cat([allowed[0].to_tokens(part) for part in parts])
             judged.append(judge(changes(tokens), allowed))
-    best = max((one.score for one in judged), default=0.0)
-    return next((one for one in judged if one.score > best - _CLEARLY), None)
+    best = judged[0] if judged else None
+    for one in judged[1:]:
+        if best and one.score > best.score + _CLEARLY and _is_sure(one.score, one.layout):
+            best = one
+    return best
 
 
 def pictures(like: Tensor) -> Tensor:
@@ -148,9 +152,9 @@ def judge(changed: Changes | None, layouts: list[Layout]) -> Judged:
         return Judged(layouts[0], "no-signal", 0.0)
     strength = changed.strength
     score, layout = _placed(strength, layouts[0])
-    for other in layouts[1:]:
+    for other in layouts[1:] if changed.local >= _LOCAL else ():
         told, placed = _placed(strength, other)
-        if told > score + _CLEARLY:
+        if told > score + _CLEARLY and _is_sure(told, placed):
             score, layout = told, placed
     image = layout.kind in ("NCHW", "NHWC")  # whose two axes speak for themselves, unless they are exchanged
     elsewhere = max(_score(strength, layout, order) for order in ([_columns] if image else _ORDERS))
@@ -161,6 +165,11 @@ def judge(changed: Changes | None, layouts: list[Layout]) -> Judged:
     if score < _WEAK:
         return Judged(layout, "unverified" if image else "contradicted", score)
     return Judged(layout, "verified" if score >= _VERIFIED else "weak", score)
+
+
+def _is_sure(score: float, layout: Layout) -> bool:
+    """Whether a less likely reading may be believed: few positions fit anything by chance."""
+    return score >= _VERIFIED and layout.grid[0] * layout.grid[1] >= _MANY
 
 
 def _placed(strength: Tensor, layout: Layout) -> tuple[float, Layout]:

@@ -1,0 +1,282 @@
+"""What is known of layers: by name, on disk, for every size of input; what a model takes beside the picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+import snapshot
+import zoo
+from camlucida import Explainer
+from camlucida.cli import main
+from camlucida.errors import LayerError, OptionError
+from camlucida.layers import cache
+from camlucida.layers.known import Known
+from camlucida.models.adapter import logits_of
+
+KEY = {"model": "some", "versions": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMLUCIDA_CACHE", str(tmp_path / "cache"))
+
+
+def like(size: int = zoo.SIZE) -> Tensor:
+    return torch.zeros(3, size, size)
+
+
+SEEN: list[int] = []  # beside the module, whose own lists are put back
+
+
+class Counting(nn.Module):
+    """A ViT that counts the pictures it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = zoo.vit(dynamic_img_size=True)
+        SEEN.clear()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        SEEN.append(len(inputs))
+        return self.network(inputs)
+
+
+def test_what_was_found_out_is_kept_on_disk_and_costs_nothing_the_second_time() -> None:
+    first = Known(Counting(), logits_of, KEY).default(like())
+    module = Counting()
+    second = Known(module, logits_of, KEY)
+    assert second.default(like()) == first
+    assert second.judged("network.blocks.2.norm1", like()) == first.judged["network.blocks.2.norm1"]
+    assert SEEN == []
+    Known(module, logits_of, {**KEY, "versions": "2"}).default(like())
+    assert SEEN == [2, 7]
+
+
+def test_locating_takes_two_forwards_of_nine_pictures_together() -> None:
+    known = Known(Counting(), logits_of)
+    known.default(like())
+    known.default(like())
+    known.judged("network.blocks.2.norm1", like())
+    assert SEEN == [2, 7]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', "\x00"])
+def test_a_corrupt_entry_is_ignored_and_written_anew(text: str) -> None:
+    Known(zoo.vit(), logits_of, KEY).default(like())
+    (file,) = (cache.folder() / "layers").glob("*.json")
+    good = file.read_text(encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+    assert tuple(Known(zoo.vit(), logits_of, KEY).default(like()).judged) == ("blocks.2.norm1",)
+    assert json.loads(file.read_text(encoding="utf-8")) == json.loads(good)
+
+
+def test_a_cache_that_cannot_be_written_to_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CAMLUCIDA_CACHE", str(tmp_path / "file"))
+    assert Known(zoo.vit(), logits_of, KEY).default(like()).judged
+
+
+def test_models_of_ones_own_and_those_asked_for_anew_leave_nothing_on_disk() -> None:
+    Explainer(zoo.resnet()).explain(zoo.noise())
+    Explainer("resnet10t", weights="random", cache=False).explain(zoo.noise())
+    assert not cache.folder().exists()
+    Explainer("resnet10t", weights="random").explain(zoo.noise())
+    assert len(list((cache.folder() / "layers").iterdir())) == 1
+
+
+def test_the_cache_is_cleared_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Known(zoo.vit(), logits_of, KEY).default(like())
+    for said in ("1 entry removed", "0 entries removed"):
+        with pytest.raises(SystemExit) as ended:
+            main(["cache", "clear"])
+        assert not ended.value.code
+        assert capsys.readouterr().out.startswith(said)
+
+
+def test_another_size_of_input_has_its_own_grid() -> None:
+    known = Known(zoo.vit(dynamic_img_size=True), logits_of)
+    grids = [known.default(like(size)).judged["blocks.2.norm1"].layout.grid for size in (64, 96, 64)]
+    assert grids == [(4, 4), (6, 6), (4, 4)]
+
+
+# Layers by name
+
+
+def test_a_name_is_checked_and_close_ones_are_offered() -> None:
+    known = Known(zoo.resnet(), logits_of)
+    assert known.check("layer4.0.conv2") == "layer4.0.conv2"
+    for wrong, close in {
+        "layer5": "'layer4'",
+        "Layer4": "'layer4'",
+        "layer4.0.conv9": "'layer4.0.conv1'",
+    }.items():
+        with pytest.raises(LayerError, match=f"did you mean .*{close}"):
+            known.check(wrong)
+    for nothing in ("", "qqqq"):  # the model itself is no layer
+        with pytest.raises(LayerError, match=r"is not known: `camlucida layers MODEL`"):
+            known.check(nothing)
+
+
+def test_a_layer_without_positions_is_refused_with_the_nearest_that_works() -> None:
+    with pytest.raises(LayerError, match=r"fits no grid .* nearest layer that works is 'layer4'"):
+        Known(zoo.resnet(), logits_of).judged("fc", like())
+
+
+def test_a_layer_without_gradient_is_refused_where_one_is_needed() -> None:
+    explainer = Explainer(zoo.vit())
+    with pytest.raises(
+        LayerError, match=r"any position of layer 'blocks\.2\.norm2'.*works is 'blocks\.2\.norm1'"
+    ):
+        explainer.explain(zoo.noise(), ["gradcam"], layers=["blocks.2.norm2"])
+    assert explainer.explain(zoo.noise(), ["eigencam"], layers=["blocks.2.norm2"])
+
+
+class Turned(nn.Module):
+    """Its tokens run column by column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.tokens, self.head = nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.tokens(self.patches(inputs).transpose(2, 3).flatten(2).transpose(1, 2)).mean(1))
+
+
+def test_tokens_in_another_order_are_refused_and_not_taken_by_default() -> None:
+    module = zoo.redraw(Turned())
+    with pytest.raises(LayerError, match=r"looks like tokens 8×8 but does not answer .* works is"):
+        Known(module, logits_of).judged("tokens", like())
+    assert tuple(Known(module, logits_of).default(like()).judged) == ("patches",)
+
+
+class Latents(nn.Module):
+    """Reads the picture into 16 vectors, which look like a grid of 4×4 and are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.latents = nn.Linear(3 * 64 * 64, 16 * 8), nn.Unflatten(1, (16, 8))
+        self.mix, self.head = nn.LayerNorm(8), nn.Linear(8, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.mix(self.latents(self.read(inputs.flatten(1)))).mean(dim=1))
+
+
+def test_a_model_without_positions_is_refused() -> None:
+    with pytest.raises(LayerError, match="do not answer to places in the picture"):
+        Explainer(zoo.redraw(Latents())).explain(zoo.noise())
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
+    with pytest.raises(LayerError, match="no layer whose output has positions"):
+        Explainer(zoo.redraw(flat)).explain(zoo.noise())
+
+
+def test_a_score_that_does_not_depend_on_the_picture_is_refused() -> None:
+    class Detached(nn.Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return super().forward(inputs).detach()
+
+    module = Detached(nn.Conv2d(3, 4, 8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    with pytest.raises(LayerError, match="does not depend on the picture"):
+        Explainer(zoo.redraw(module)).explain(zoo.noise())
+
+
+# Sequence first, branches
+
+
+class SequenceFirst(nn.Module):
+    """Tokens of shape (tokens, batch, channels), and a head that reads their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 16, 16)
+        self.norm, self.mlp, self.head = nn.LayerNorm(16), nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = self.norm(self.patches(inputs).flatten(2).permute(2, 0, 1))
+        return self.head((tokens + self.mlp(tokens).relu()).mean(dim=0))
+
+
+@pytest.mark.parametrize("method", ["hirescam", "ablationcam", "scorecam", "eigencam"])
+def test_sequence_first_tokens_are_explained_like_batch_first_ones(method: str) -> None:
+    module, pictures = zoo.redraw(SequenceFirst()).double(), zoo.noise(3, 64, 96).double()
+    explainer = Explainer(module)
+    together = explainer.explain(pictures, [method], [1])
+    assert {(one.provenance.layer, one.provenance.layout) for one in together} == {
+        ("norm", "sequence-first tokens 4×6")
+    }
+    for one, picture in zip(together, pictures, strict=True):
+        (alone,) = explainer.explain(picture, [method], [1])
+        assert not zoo.is_flat(alone.heatmap)
+        torch.testing.assert_close(one.heatmap, alone.heatmap, rtol=1e-5, atol=1e-6)
+
+
+def test_branches_side_by_side_have_a_layer_each_and_say_so() -> None:
+    module = timm.create_model("crossvit_tiny_240", num_classes=10)
+    before = snapshot.take(zoo.redraw(module))
+    (found,) = Explainer(module).explain(zoo.noise(1, 240, 240))
+    assert found.provenance.layer == "blocks.2.blocks.0+blocks.2.blocks.1"
+    assert found.provenance.layout == "tokens 20×20 behind 1 + tokens 14×14 behind 1"
+    assert "layer-choice" in [note.code for note in found.notes]
+    assert found.heatmap.shape == (20, 20)
+    snapshot.assert_same(before, snapshot.take(module))
+
+
+# Beside the picture
+
+
+class Told(nn.Module):
+    """Takes a vector and a flag beside the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(3, 4, 4, 4), nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor, gain: Tensor, *, negative: bool) -> Tensor:
+        maps = self.convolution(inputs).relu() * gain[:, :, None, None]
+        assert len(gain) == len(inputs)
+        return self.head(maps.mean(dim=(2, 3))) * (-1 if negative else 1)
+
+
+def test_what_a_model_takes_beside_the_picture_is_handed_to_it() -> None:
+    module, gain = zoo.redraw(Told()), torch.tensor([[1.0, 0, 2, 0]])
+    before = snapshot.take(module)
+    settings = {"args": (gain,), "kwargs": {"negative": True}}
+    found = Explainer(module, **settings).explain(zoo.noise(2), ["gradcam", "scorecam", "ablationcam"], [1])
+    with torch.no_grad():
+        expected = module(zoo.noise(2), gain.expand(2, -1), negative=True)[:, 1]
+    torch.testing.assert_close(torch.tensor([found[0].score, found[3].score]), expected)
+    assert not any(zoo.is_flat(one.heatmap) for one in found)
+    with pytest.raises(TypeError, match="gain"):
+        Explainer(module).explain(zoo.noise())
+    snapshot.assert_same(before, snapshot.take(module))
+
+
+def test_an_unknown_setting_is_refused_with_the_close_one() -> None:
+    with pytest.raises(OptionError, match="did you mean 'weights'"):
+        Explainer("resnet10t", weigths="random")
+
+
+def test_labels_and_logits_are_what_the_user_says() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = zoo.resnet()
+
+        def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self.network(inputs)
+            return logits, -logits
+
+    names = [f"class {i}" for i in range(10)]
+    (found,) = Explainer(Two(), labels=names, logits_of=lambda pair: pair[1]).explain(
+        zoo.noise(), targets=["class 3"]
+    )
+    (plain,) = Explainer(zoo.resnet()).explain(zoo.noise(), targets=[3])
+    assert (found.label, found.score) == ("class 3", -plain.score)
+    with pytest.raises(OptionError, match="labels name 9 classes and this model has 10"):
+        Explainer(zoo.resnet(), labels=names[:9]).explain(zoo.noise())

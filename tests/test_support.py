@@ -1,0 +1,43 @@
+"""The default layer of one network of each kind, held against a list written by hand from their sources."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import zoo
+from camlucida.errors import LayerError
+from camlucida.layers.known import Known
+from camlucida.models.adapter import logits_of
+from truth import TRUTHS, build, judge
+from truth_layout import Truth
+
+KINDS = {
+    *("timm:test_resnet", "timm:test_convnext", "timm:test_vit", "timm:test_efficientnet", "timm:pit_ti_224"),
+    *("timm:cait_xxs24_224", "timm:deit_tiny_distilled_patch16_224", "timm:swin_tiny_patch4_window7_224"),
+    *("timm:crossvit_tiny_240", "timm:xcit_nano_12_p16_224", "timm:mixer_s32_224", "timm:vit_tiny_patch16_224"),
+    *("timm:hiera_tiny_224", "timm:levit_128s", "torchvision:squeezenet1_1", "torchvision:vit_b_16"),
+    *("torchvision:alexnet", "torchvision:mobilenet_v3_small"),
+}
+ROWS = [truth for truth in TRUTHS if truth.model in KINDS or truth.model.startswith("toy:")]
+
+
+@pytest.mark.parametrize("truth", ROWS, ids=str)
+def test_the_layer_chosen_is_never_wrong(truth: Truth) -> None:
+    torch.manual_seed(0)
+    known, like = Known(zoo.redraw(build(truth)), logits_of), torch.zeros(truth.input_size)
+    try:
+        chosen = known.default(like).judged
+    except LayerError:
+        assert judge(truth, None) == "right"
+        return
+    for name, one in chosen.items():
+        layout = one.layout
+        kind = {"channels-first tokens": "NCL", "sequence-first tokens": "LNC"}.get(layout.kind, layout.kind)
+        verdict = judge(truth, name, kind, layout.grid, layout.prefix)
+        assert not verdict.startswith("wrong"), (name, str(layout), verdict)
+
+
+def test_rows_of_every_kind_are_there() -> None:
+    assert len(ROWS) >= 20
+    assert {layout.kind for truth in ROWS for layout in truth.layers.values()} >= {"NCHW", "NHWC", "tokens"}
