@@ -122,9 +122,10 @@ def _grids(tokens: int, input_size: Size) -> list[tuple[Size, int]]:
     ]
 
 
-def _unlikeliness(layout: Layout, input_size: Size) -> tuple[bool, int]:
+def _unlikeliness(layout: Layout, input_size: Size) -> float:
+    """The share of other tokens; that the input's size is no multiple of the grid weighs like three tenths."""
     exact = all(size % cells == 0 for size, cells in zip(input_size, layout.grid, strict=True))
-    return (not exact, layout.prefix)
+    return layout.prefix / (layout.grid[0] * layout.grid[1]) + (0 if exact else 0.3)
 
 
 def is_grid(grid: Size, input_size: Size) -> bool:

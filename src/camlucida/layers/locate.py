@@ -88,7 +88,8 @@ def nearest(survey: Survey, name: str) -> str | None:
     """The layer that may be looked at and finishes closest to the one called ``name``."""
     order = {place.name: i for i, place in enumerate(survey.places)}
     places = candidates(survey, ALIVE) or candidates(survey)
-    fit = [place.name for place in places if place.name != name]
+    cuts = [place for place in places if place.paths == survey.paths]
+    fit = [place.name for place in cuts or places if place.name != name]
     return min(fit, key=lambda one: abs(order[one] - order.get(name, 0)), default=None)
 
 
