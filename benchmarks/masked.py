@@ -191,7 +191,7 @@ def scores(options: argparse.Namespace) -> Part:
     for photo in PHOTOS:
         one = prepare(Image.fromarray(getattr(data, photo)()), explainer.adapter, explainer.preprocess)
         picture = one.tensor[None]
-        layer, index = explainer.layer_name(None, one.tensor), explainer.explain(picture)[0].index
+        (layer,), index = explainer.layer_names(None, one.tensor), explainer.explain(picture)[0].index
         target_layer = explainer.module.get_submodule(layer)
         job = measure.Job(explainer, explainer.module, layer, target_layer, None, index)
         spread = _activations(job, picture).flatten(1).std(dim=1, correction=0)

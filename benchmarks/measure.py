@@ -48,11 +48,11 @@ def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.permute(0, 3, 1, 2)
 
 
-MODELS: dict[str, Reshape | None] = {  # the tutorial's four, with what their default layers' outputs need
-    "resnet50": None,
-    "vit_base_patch16_224": _tokens(prefix=1, side=14),
-    "swin_base_patch4_window7_224": _tokens(prefix=0, side=7),
-    "convnext_base": _channels_last,
+MODELS: dict[str, tuple[str, Reshape | None]] = {  # the tutorial's four and their layers, with what peers need
+    "resnet50": ("layer4", None),
+    "vit_base_patch16_224": ("blocks.11.norm1", _tokens(prefix=1, side=14)),
+    "swin_base_patch4_window7_224": ("layers.3.blocks.1.norm2", _tokens(prefix=0, side=7)),
+    "convnext_base": ("stages.3.blocks.2.norm", _channels_last),
 }
 
 
@@ -70,12 +70,12 @@ class Job:
 
 def job_for(model: str, index: int | None = None) -> Job:
     """The model with seeded random weights; by default a class whose map is not blank after the ReLU."""
-    explainer = Explainer(model, weights="random")
-    layer = explainer.layer_name(None, pictures(1)[0])
+    layer, reshape = MODELS[model]
+    explainer = Explainer(f"{model}#{layer}", weights="random")
     if index is None:
         index = _visible_class(explainer)
     target_layer = explainer.module.get_submodule(layer)
-    return Job(explainer, explainer.module, layer, target_layer, MODELS[model], index)
+    return Job(explainer, explainer.module, layer, target_layer, reshape, index)
 
 
 def _visible_class(explainer: Explainer) -> int:

@@ -97,6 +97,16 @@ def measured(recording: Recording) -> Iterator[None]:
             handle.remove()
 
 
+def first_axes(recording: Recording) -> bool:
+    """Take the first axis of each tensor for the pictures'; False where that cannot be, of one picture."""
+    tensors = [tensors_in(call.output) for call in recording.calls]
+    if recording.batch != 1 or any(one.ndim == 0 or len(one) != 1 for kept in tensors for one in kept):
+        return False
+    for call, kept in zip(recording.calls, tensors, strict=True):
+        call.axes = [0] * len(kept)
+    return True
+
+
 def _grown(one: Sequence[int], other: Sequence[int]) -> int | None:
     return next((axis for axis, (a, b) in enumerate(zip(one, other, strict=True)) if a != b), None)
 

@@ -79,7 +79,7 @@ def ablationcam(activations: Activations, scores: Scores, resume: Run) -> Tensor
     for picture, own in enumerate(activations):
         live = own.flatten(1).any(dim=1).nonzero().flatten()
         if len(live):
-            seen = resume(_without(own, live), len(live) + 1, picture)
+            seen = resume(_Without(own, live), len(live) + 1, picture)
             plain, ablated = seen[:1], seen[1:]
             loss = (plain - ablated) / plain.abs().where(plain != 0, 1)
             weights[picture, :, live] = loss.T.to(weights)
@@ -109,19 +109,30 @@ def _masked(shown: Tensor, own: Tensor) -> Callable[[range], Tensor]:
     return make
 
 
-def _without(own: Tensor, live: Tensor) -> Callable[[range], Tensor]:
+class _Without:
     """The activations (channels, height, width) as they are, then without each of the channels ``live``.
 
     Untouched ones are run like the others, so that the small differences are not lost in another rounding.
+    Chunks share their memory: filling it anew each time would take longer than most networks' last layers.
     """
 
-    def make(indices: range) -> Tensor:
-        variants = own.repeat(len(indices), 1, 1, 1)
-        places = [place for place, index in enumerate(indices) if index]
-        variants[places, live[[indices[place] - 1 for place in places]]] = 0
-        return variants
+    def __init__(self, own: Tensor, live: Tensor) -> None:
+        self._own, self._live = own, live
+        self._variants = own[None]
+        self._changed: tuple[list[int], Tensor] = ([], live[:0])
+        self._version = -1
 
-    return make
+    def __call__(self, indices: range) -> Tensor:
+        if len(self._variants) != len(indices) or self._variants._version != self._version:
+            self._variants = self._own.repeat(len(indices), 1, 1, 1)  # also where the model has written to them
+        else:
+            places, channels = self._changed
+            self._variants[places, channels] = self._own[channels]
+        places = [place for place, index in enumerate(indices) if index]
+        channels = self._live[[indices[place] - 1 for place in places]]
+        self._variants[places, channels] = 0
+        self._changed, self._version = (places, channels), self._variants._version
+        return self._variants
 
 
 def _left_out(live: int, tried: int) -> tuple[Finding, ...]:
