@@ -1,5 +1,6 @@
 """Sphinx configuration; the page of each method is written from the registry before each build."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import camlucida
 from camlucida.registry import Entry, entries
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE))
+
+from tables import write_tables  # noqa: E402 - it lies beside this file
 
 project = "camlucida"
 author = "The camlucida contributors"
@@ -109,3 +113,4 @@ def write_method_pages(*_: object) -> None:
 def setup(app: object) -> None:
     """Sphinx calls this once."""
     write_method_pages()
+    write_tables(HERE / "measured")
