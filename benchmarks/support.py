@@ -60,7 +60,8 @@ def main() -> None:
         if row.source in options.sources and fnmatch(row.name, options.only):
             report["rows"].append(found := look_at(row))
             report["summary"] = dict(_summaries(report["rows"]))
-            console.log(found["source"], found["model"], found["verdict"], found["layers"], found["judged"])
+            layers = ", ".join(f"{name} {layer['layout']}" for name, layer in found["layers"].items())
+            console.log(row.source, row.name, found["verdict"], layers or found["error"], found["judged"])
             text = json.dumps(report, indent=1, ensure_ascii=False, default=str)
             options.out.write_text(text + "\n", encoding="utf-8")
     console.print_json(json.dumps(report["summary"]))
@@ -82,7 +83,6 @@ def look_at(row: Row) -> dict[str, Any]:
 
 def _with_help(row: Row, module: nn.Module, helps: tuple[str, ...]) -> dict[str, Any]:
     like = _helped(module, torch.zeros(row.size), helps)
-    before = snapshot.take(module)
     found: dict[str, Any] = {"source": row.source, "model": row.name, "arguments": row.arguments}
     found |= {"input": row.size, "helps": helps, "held back": crc32(str(row).encode()) % 3 == 0}
     found |= {"verdict": "refused", "layers": {}, "judged": "" if row.truth is None else judge(row.truth, None)}
@@ -91,6 +91,7 @@ def _with_help(row: Row, module: nn.Module, helps: tuple[str, ...]) -> dict[str,
         start = time.perf_counter()
         module(like[None])
         forward = time.perf_counter() - start
+    before = snapshot.take(module)  # some models write to themselves when they first run
     explainer = Explainer(module)
     try:
         start = time.perf_counter()

@@ -77,7 +77,7 @@ HUGGING_FACE: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "pvt": ({"image_size": 64, **_PYRAMID, "num_attention_heads": [1, 2, 2, 4]}, (3, 64, 64)),
     "pvt_v2": ({"image_size": 64, **_PYRAMID, "num_attention_heads": [1, 2, 2, 4]}, (3, 64, 96)),
     "segformer": (_PYRAMID, _WIDE),
-    "cvt": ({"depth": [1, 1, 2]}, (3, 64, 64)),
+    "cvt": ({}, (3, 64, 64)),
     "swiftformer": ({"depths": [1, 1, 2, 1], "embed_dims": [16, 24, 32, 48]}, (3, 128, 128)),
     "hiera": ({"image_size": [64, 64], "embed_dim": 16, "depths": [1, 1, 2, 1]}, (3, 64, 64)),
     "hgnet_v2": ({}, (3, 96, 128)),

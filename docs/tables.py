@@ -53,9 +53,9 @@ def _support(report: dict[str, Any]) -> str:
     return (
         "# Which networks work without hints\n\n"
         "For each network, with random weights: the layer that is looked at by default, how its numbers are "
-        "read, what the probe says of that, and what a list written by hand from the sources says. Networks that "
-        "start training from zeros or without statistics were helped as stated. A third of the rows was held "
-        "back while thresholds were chosen.\n\n"
+        "read, what the probe says of that, and what a list written by hand from the sources says. Networks "
+        "that start training from zeros or without statistics were helped as stated. A third of the rows was "
+        "held back while thresholds were chosen.\n\n"
         + _table(("", *columns, "silently wrong"), summary)
         + "\n"
         + _table(head, rows)
