@@ -77,7 +77,7 @@ class Layout:
         if self.kind == "NCHW":
             return maps
         if self.kind == "NHWC":
-            return maps.permute(0, 2, 3, 1)
+            return maps.permute(0, 2, 3, 1).contiguous()
         tokens = maps.flatten(2).transpose(1, 2)
         if self.prefix or self.suffix:
             others = self.to_tokens(like).expand(len(maps), -1, -1)
