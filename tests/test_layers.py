@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import zoo
+from camlucida.layers.bands import BANDS, PICTURES, changes, mean_of, pictures
 from camlucida.layers.graph import Paths, edge_of
 from camlucida.layers.layout import Layout, readings
-from camlucida.layers.probe import BANDS, PICTURES, changes, judge, pictures, probe
+from camlucida.layers.probe import judge, probe
 from camlucida.layers.trace import traced
 
 WIDE, TALL = (64, 96), (96, 64)  # (height, width)
@@ -235,6 +236,18 @@ def test_tokens_that_all_change_alike_give_no_signal() -> None:
     alike = torch.randn(PICTURES, 1, 8) + 1e-3 * torch.randn(PICTURES, 49, 8)
     assert judge(changes(alike), [layout]).verdict == "no-signal"
     assert judge(changes(torch.ones(PICTURES, 49, 8)), [layout]).verdict == "no-signal"
+
+
+def test_several_draws_are_averaged_and_one_without_signal_is_none() -> None:
+    one, other = (changes(_told(Layout("tokens", (4, 4)), noise=noise)) for noise in (0.1, 0.5))
+    assert one is not None
+    assert other is not None
+    mean = mean_of([one, other])
+    assert mean is not None
+    torch.testing.assert_close(mean.strength, (one.strength + other.strength) / 2)
+    assert mean.local == pytest.approx((one.local + other.local) / 2)
+    assert mean_of([one, None]) is None
+    assert mean_of([]) is None
 
 
 def test_the_bands_cover_the_picture_once_in_each_direction() -> None:

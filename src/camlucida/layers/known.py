@@ -14,7 +14,7 @@ from camlucida.health import Finding, layer_chosen, layout_unsure
 from camlucida.images import Size
 from camlucida.layers import cache
 from camlucida.layers.layout import Layout, readings
-from camlucida.layers.locate import Choice, choose, nearest
+from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
 from camlucida.layers.probe import Judged, probe
 from camlucida.layers.survey import Logits, Survey, survey
 
@@ -57,7 +57,9 @@ class Known:
             looked = self.survey(like)
             place = next((place for place in looked.places if place.name == name), None)
             if place is not None and len(place.shapes) == 1 and place.calls == 1:
-                found = self._probe(like, {name: place.layouts}) if place.layouts else {}
+                found = self._probe(like, {name: place.layouts}, 1) if place.layouts else {}
+                if name in found and found[name].verdict != "verified":
+                    found = self._probe(like, {name: place.layouts}, THOROUGH)
                 if name not in found or found[name].verdict == "contradicted":
                     raise LayerError(_without_positions(looked, name, place.shapes[0], found.get(name)))
                 entry.judged.update(found)
@@ -136,7 +138,7 @@ class Known:
     def all(self, like: Tensor) -> dict[str, Judged]:
         """What the probe says of every layer that may have positions."""
         places = [place for place in self.survey(like).places if place.layouts and place.calls == 1]
-        return self._probe(like, {place.name: place.layouts for place in places})
+        return self._probe(like, {place.name: place.layouts for place in places}, 1)
 
     def grid_of(self, like: Tensor, tensor: Tensor, channels_last: bool) -> Layout | None:
         """The layout of an operation's output whose channels are last or second; None if it has no positions.
@@ -154,9 +156,9 @@ class Known:
                 return replace(others[found.prefix], kind=found.kind, grid=found.grid)
         return None
 
-    def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]]) -> dict[str, Judged]:
+    def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int) -> dict[str, Judged]:
         alive = {place.name: place.alive for place in self.survey(like).places}
-        found = probe(self._module, like, layouts)
+        found = probe(self._module, like, layouts, draws)
         return {name: replace(one, alive=alive[name]) for name, one in found.items()}
 
     def _entry(self, like: Tensor) -> cache.Entry:

@@ -24,7 +24,9 @@ _LATE, _EARLY = 2 / 3, 1 / 2  # depths
 _ALMOST = 0.9  # share of the paths
 _MOST_BRANCHES = 4
 
-Probe = Callable[[Mapping[str, Sequence[Layout]]], dict[str, Judged]]
+THOROUGH = 4  # draws of the probe where one has left a doubt
+
+Probe = Callable[[Mapping[str, Sequence[Layout]], int], dict[str, Judged]]
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,18 @@ def choose(survey: Survey, probe: Probe) -> Choice:
         sets = [*_branches(survey, fit), *sets]
     for start in range(0, len(sets), _TRIED):
         tried = sets[start : start + _TRIED]
-        judged = probe({place.name: place.layouts for places in tried for place in places})
+        judged = probe({place.name: place.layouts for places in tried for place in places}, 1)
         for places in tried:
             found = {place.name: judged[place.name] for place in places if place.name in judged}
-            if len(found) == len(places) and all(one.verdict != "contradicted" for one in found.values()):
+            if _stand(found, places) and any(one.verdict != "verified" for one in found.values()):
+                found = probe({place.name: place.layouts for place in places}, THOROUGH)
+            if _stand(found, places):
                 return Choice(found, tuple(_remarks(survey, places)))
     raise LayerError(_refusal(survey, sets))
+
+
+def _stand(found: Mapping[str, Judged], places: list[Place]) -> bool:
+    return len(found) == len(places) and all(one.verdict != "contradicted" for one in found.values())
 
 
 def candidates(survey: Survey, alive: float = 1e-9) -> list[Place]:
@@ -99,9 +107,9 @@ def depth(survey: Survey, place: Place) -> float:
 
 
 def _branches(survey: Survey, fit: list[Place]) -> list[list[Place]]:
-    """Layers of different grids through which, together, all paths run: the latest ones first.
+    """Layers of different grids through which, together, all paths run, the latest ones first.
 
-    If there are none, the last layer through which almost all paths run.
+    Behind them the last layers through which almost all paths run.
     """
     by_grid: dict[tuple[int, int], dict[int, Place]] = {}
     for place in fit:
@@ -114,7 +122,7 @@ def _branches(survey: Survey, fit: list[Place]) -> list[list[Place]]:
     order = {place.name: i for i, place in enumerate(survey.places)}
     found.sort(key=lambda places: min(order[place.name] for place in places), reverse=True)
     almost = [place for place in fit if _ALMOST * survey.paths <= place.paths < survey.paths]
-    return found[:_TRIED] or [[place] for place in reversed(almost[-_TRIED:])]
+    return [*found[:_TRIED], *([place] for place in reversed(almost[-_TRIED:]))]
 
 
 def _adding_up(total: int, grids: list[dict[int, Place]]) -> list[list[Place]]:

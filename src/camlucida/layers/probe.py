@@ -17,19 +17,17 @@ from torch import Tensor, nn
 
 from camlucida.custody import lent
 from camlucida.errors import is_out_of_memory
-from camlucida.layers.layout import Layout
+from camlucida.layers.bands import BANDS, PICTURES, Changes, changes, mean_of, pictures
+from camlucida.layers.layout import Kind, Layout
 from camlucida.layers.trace import tensors_in
 
 Verdict = Literal["verified", "weak", "contradicted", "no-signal", "unverified"]
 
-BANDS = 3  # in each direction
-PICTURES = 1 + 2 * BANDS
 _VERIFIED, _WEAK = 0.6, 0.3  # scores from which on
 _MANY = 6  # positions
 _TIE = 0.01  # scores that differ by less are equal
 _CLEARLY = 0.1  # by how much a less likely reading or order must score higher
 _LOCAL = 0.1  # share of the change below which it is next to the same for all tokens
-_SIGNAL = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
 @dataclass(frozen=True)
@@ -45,39 +43,52 @@ class Judged:
     alive: float = 1.0
 
 
-def probe(module: nn.Module, like: Tensor, layouts: Mapping[str, Sequence[Layout]]) -> dict[str, Judged]:
-    """Judge layers by name, each with the layouts that its shape allows, from one forward of PICTURES pictures.
-
-    Only those are judged that return one tensor, once. ``like`` is an input (channels, height, width).
-    """
-    with lent(module):
-        shown = pictures(like)
-        try:
-            return _judged(module, shown, layouts, PICTURES)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return _judged(module, shown, layouts, 1)
-
-
-def _judged(
-    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], size: int
+def probe(
+    module: nn.Module, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int = 1
 ) -> dict[str, Judged]:
-    """The same, ``size`` pictures at a time; what layers return is kept until all have been shown."""
-    found: dict[str, Judged] = {}
+    """Judge layers by name, each with the layouts that its shape allows, from one forward a draw.
+
+    Only those are judged that return one tensor, once. ``like`` is an input (channels, height, width). A
+    forward is of PICTURES pictures, or of one at a time where memory ends.
+    """
+    told: dict[str, dict[Kind, list[Changes | None]]] = {name: {} for name in layouts}
+    with lent(module):
+        for draw in range(draws):
+            shown = pictures(like, draw)
+            try:
+                seen = _seen(module, shown, layouts, PICTURES)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                seen = _seen(module, shown, layouts, 1)
+            for (name, kind), changed in seen.items():
+                told[name].setdefault(kind, []).append(changed)
+    judged = {name: _best(told[name], layouts[name]) for name in layouts}
+    return {name: one for name, one in judged.items() if one is not None}
+
+
+def _seen(
+    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], size: int
+) -> dict[tuple[str, Kind], Changes | None]:
+    """What changes in each layer, by the kind of its layout, as ``shown`` is run, ``size`` pictures at a time."""
+    found: dict[tuple[str, Kind], Changes | None] = {}
     kept: dict[str, list[Tensor]] = {name: [] for name in layouts}
 
-    def judging(name: str) -> Callable[..., None]:
+    def keeping(name: str) -> Callable[..., None]:
+        by_kind = {layout.kind: layout for layout in reversed(layouts[name])}
+
         def hook(_part: nn.Module, _args: Any, output: Any) -> None:
             (tensor,) = tensors_in(output)
             kept[name].append(tensor.clone() if size < len(shown) else tensor)
             if len(kept[name]) * size == len(shown):
-                best = _best(kept.pop(name), layouts[name], size)
-                found.update({name: best} if best else {})
+                parts = kept.pop(name)
+                for kind, layout in by_kind.items():
+                    if tensor.shape[layout.batch_axis] == size:
+                        found[name, kind] = changes(torch.cat([layout.to_tokens(part) for part in parts]))
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_hook(judging(name)) for name in layouts]
+    handles = [module.get_submodule(name).register_forward_hook(keeping(name)) for name in layouts]
     try:
         for part in shown.split(size):  # type: ignore[no-untyped-call]
             module(part.clone())
@@ -87,63 +98,15 @@ def _judged(
     return found
 
 
-def _best(parts: list[Tensor], layouts: Sequence[Layout], size: int) -> Judged | None:
+def _best(told: Mapping[Kind, list[Changes | None]], layouts: Sequence[Layout]) -> Judged | None:
     """Of the kinds of layout that a shape allows, the likeliest that none clearly surpasses."""
-    judged = []
+    best: Judged | None = None
     for kind in dict.fromkeys(layout.kind for layout in layouts):
-        allowed = [layout for layout in layouts if layout.kind == kind]
-        if parts[0].shape[allowed[0].batch_axis] == size:
-            tokens = torch.cat([allowed[0].to_tokens(part) for part in parts])
-            judged.append(judge(changes(tokens), allowed))
-    best = judged[0] if judged else None
-    for one in judged[1:]:
-        if best and one.score > best.score + _CLEARLY and _is_sure(one.score, one.layout):
-            best = one
+        if kind in told:
+            one = judge(mean_of(told[kind]), [layout for layout in layouts if layout.kind == kind])
+            clearly = best and one.score > best.score + _CLEARLY and _is_sure(one.score, one.layout)
+            best = one if best is None or clearly else best
     return best
-
-
-def pictures(like: Tensor) -> Tensor:
-    """(PICTURES, channels, height, width): noise, then with each row band and each column band replaced."""
-    generator = torch.Generator().manual_seed(7)
-    draw = partial(torch.randn, *like.shape, generator=generator, dtype=torch.float64)
-    base, found = draw(), []
-    for axis in (1, 2):
-        for number in range(BANDS):
-            edges = [like.shape[axis] * step // BANDS for step in (number, number + 1)]
-            changed, other = base.clone(), draw()
-            band = [slice(None)] * 3
-            band[axis] = slice(*edges)
-            changed[tuple(band)] += 0.1 * other[tuple(band)]
-            found.append(changed)
-    return torch.stack([base, *found]).to(like)
-
-
-@dataclass(frozen=True)
-class Changes:
-    """How much each band changed each token, (2 · BANDS, tokens).
-
-    ``local`` is the share of it that is not common to all tokens.
-    """
-
-    strength: Tensor
-    local: float
-
-
-def changes(tokens: Tensor) -> Changes | None:
-    """What the bands changed in what a layer returns for ``pictures``, (PICTURES, tokens, channels).
-
-    None where it is lost in rounding.
-    """
-    smallest = _SIGNAL.get(tokens.dtype, 1e-6)
-    tokens = tokens.double()
-    changed = tokens[1:] - tokens[:1]
-    local = changed - changed.mean(dim=1, keepdim=True)
-    strength = local.norm(dim=2)
-    scale = tokens[0].norm(dim=1).mean()
-    if not bool(strength.isfinite().all()) or not bool((strength.mean(dim=1) > smallest * scale).all()):
-        return None
-    share = float(strength.mean() / changed.norm(dim=2).mean())
-    return Changes(strength / strength.mean(dim=1, keepdim=True), share)
 
 
 def judge(changed: Changes | None, layouts: list[Layout]) -> Judged:

@@ -53,11 +53,12 @@ def adapt(module: nn.Module, name: str, weights: str) -> Adapter:
 
 
 def _channels(module: nn.Module, configured: int) -> int:
-    """How many channels the first convolution takes, where timm says which that is."""
+    """How many channels the first convolution takes, where timm says which that is and it sees the picture."""
     first = getattr(module, "pretrained_cfg", {}).get("first_conv")
-    name = first[0] if isinstance(first, (tuple, list)) else first
-    part = dict(module.named_modules()).get(name)
-    return int(getattr(part, "in_channels", configured))
+    name = (first or (None,))[0] if isinstance(first, (tuple, list)) else first
+    parts = dict(module.named_modules())
+    folded = any(type(part).__name__ == "SpaceToDepth" for part in parts.values())  # places made channels
+    return configured if folded else int(getattr(parts.get(name), "in_channels", configured))
 
 
 def labels_of(module: nn.Module) -> Sequence[str] | None:
