@@ -70,7 +70,7 @@ def probe(
 def _seen(
     module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], size: int
 ) -> dict[tuple[str, Kind], Changes | None]:
-    """What changes in each layer, by the kind of its layout, as ``shown`` is run, ``size`` pictures at a time."""
+    """What changes in each layer, by the kind of its layout; ``shown`` is run ``size`` pictures at a time."""
     found: dict[tuple[str, Kind], Changes | None] = {}
     kept: dict[str, list[Tensor]] = {name: [] for name in layouts}
 
