@@ -232,5 +232,6 @@ def no_preprocess(picture: Image) -> tuple[Tensor, Frame]:
     """For a module that nobody describes."""
     raise PictureError(
         "this model does not say how a picture becomes its input: pass preprocess= (a torchvision Compose), "
-        "or the input itself as a float tensor"
+        "have the factory return it behind the module, take `--preprocess tutorial`, or pass the input itself "
+        "as a float tensor"
     )
