@@ -11,7 +11,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from copy import deepcopy
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -48,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", default="*", help="rows whose name fits this pattern")
     parser.add_argument("--sources", nargs="+", default=["timm", "torchvision", "hf"])
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are in the file already")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "support.json")
     options = parser.parse_args()
@@ -55,9 +55,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     report: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
     report |= {"machine": measure.machine(options.threads), "summary": {}, "rows": []}
+    if options.resume:
+        report["rows"] = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
+    there = {_key(one) for one in report["rows"]}
     console = Console()
     for row in rows():
-        if row.source in options.sources and fnmatch(row.name, options.only):
+        mine = _key({"source": row.source, "model": row.name, "arguments": row.arguments, "input": row.size})
+        if row.source in options.sources and fnmatch(row.name, options.only) and mine not in there:
             report["rows"].append(found := look_at(row))
             report["summary"] = dict(_summaries(report["rows"]))
             layers = ", ".join(f"{name} {layer['layout']}" for name, layer in found["layers"].items())
@@ -67,12 +71,15 @@ def main() -> None:
     console.print_json(json.dumps(report["summary"]))
 
 
+def _key(found: dict[str, Any]) -> str:
+    return json.dumps([found[name] for name in ("source", "model", "arguments", "input")], default=str)
+
+
 def look_at(row: Row) -> dict[str, Any]:
     """A row of the table: the best that is found, with as little help as that takes."""
     best: dict[str, Any] | None = None
-    plain = row.build()
     for helps in HELPS:
-        found = _with_help(row, deepcopy(plain), helps)
+        found = _with_help(row, row.build(), helps)
         if best is None or VERDICTS.index(found["verdict"]) < VERDICTS.index(best["verdict"]):
             best = found
         if best["verdict"] == "verified":
