@@ -456,7 +456,7 @@ def test_logits_in_an_output_object_are_found():
 
 def test_a_picture_for_a_network_that_nobody_describes():
     with pytest.raises(
-        PictureError, match=r"pass preprocess= .*Compose.*or the input itself as a float tensor"
+        PictureError, match=r"pass preprocess= .*Compose.*or pass the input itself as a float tensor"
     ):
         Explainer(zoo.redraw(Odd(lambda logits, maps: logits))).explain(photo())
 

@@ -14,7 +14,7 @@ import snapshot
 import zoo
 from camlucida import Explainer
 from camlucida.cli import main
-from camlucida.errors import LayerError, OptionError
+from camlucida.errors import LayerError, ModelError, OptionError
 from camlucida.layers import cache
 from camlucida.layers.known import Known
 from camlucida.models.adapter import logits_of
@@ -252,9 +252,16 @@ def test_what_a_model_takes_beside_the_picture_is_handed_to_it() -> None:
         expected = module(zoo.noise(2), gain.expand(2, -1), negative=True)[:, 1]
     torch.testing.assert_close(torch.tensor([found[0].score, found[3].score]), expected)
     assert not any(zoo.is_flat(one.heatmap) for one in found)
-    with pytest.raises(TypeError, match="gain"):
+    with pytest.raises(ModelError, match=r"Told raises TypeError on an input of 3×64×64 .*'gain'.*kwargs="):
         Explainer(module).explain(zoo.noise())
     snapshot.assert_same(before, snapshot.take(module))
+
+
+def test_a_model_that_takes_another_size_or_other_channels_says_so() -> None:
+    with pytest.raises(ModelError, match=r"VisionTransformer raises AssertionError on an input of 3×96×96"):
+        Explainer(zoo.vit()).explain(zoo.noise(1, 96, 96))
+    with pytest.raises(ModelError, match=r"Sequential raises RuntimeError on an input of 1×64×64 .*channels"):
+        Explainer(nn.Sequential(nn.Conv2d(3, 8, 8, 8))).explain(zoo.noise(channels=1))
 
 
 def test_an_unknown_setting_is_refused_with_the_close_one() -> None:

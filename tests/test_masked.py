@@ -524,7 +524,7 @@ def test_fewer_variants_at_once_are_said(method: str) -> None:
 
 
 def test_another_runtime_error_is_not_taken_for_memory() -> None:
-    with pytest.raises(RuntimeError, match="no such thing"):
+    with pytest.raises(ModelError, match="no such thing"):
         explained(OfLittleRoom(0, RuntimeError("no such thing")), zoo.noise(), layers=["network.layer4"])
 
 

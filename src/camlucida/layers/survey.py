@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.custody import lent
+from camlucida.errors import ModelError, is_out_of_memory
 from camlucida.images import Size
 from camlucida.layers.graph import Edge, Paths
 from camlucida.layers.layout import Layout, readings
@@ -103,13 +104,28 @@ def _seen(
     leaf = noise.requires_grad_(True)
     inputs = source = leaf.clone()  # some models normalise their input in place
     with traced(module, copies) as records:
-        logits = logits_of(module(inputs))
+        logits = logits_of(_run(module, inputs))
     paths = Paths(logits, source)
     weights = torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits)
     with _gradients_of([record for record in records if _readings(record, size)]) as alive:
         if logits.requires_grad:
             torch.autograd.grad((logits * weights).sum(), leaf, allow_unused=True)
     return records, paths, alive, logits.shape[1]
+
+
+def _run(module: nn.Module, inputs: Tensor) -> Any:
+    """The model's output; what it raises at the first sight of an input of this kind is said with advice."""
+    try:
+        return module(inputs)
+    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        size = "×".join(map(str, inputs.shape[1:]))
+        raise ModelError(
+            f"{type(module).__name__} raises {type(error).__name__} on an input of {size} ({error}): give it "
+            "the size and channels that it takes, and what it takes beside the picture by "
+            "Explainer(args=…, kwargs=…)"
+        ) from error
 
 
 def _readings(record: Record, size: Size) -> tuple[Layout, ...]:
