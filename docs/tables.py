@@ -65,7 +65,6 @@ def _support(report: dict[str, Any]) -> str:
 def _grid(report: dict[str, Any]) -> str:
     """Methods × smoothings of each model; the worse of both classes counts."""
     cells = report["cells"]
-    smooths = list(dict.fromkeys(one["smooth"] for one in cells))
     text = (
         "# The tutorial's methods on its models\n\n"
         "Nine methods, plain and smoothed, on five networks at full size, for the top class and for a chosen "
@@ -74,6 +73,7 @@ def _grid(report: dict[str, Any]) -> str:
     )
     for model in dict.fromkeys(one["model"] for one in cells):
         mine = [one for one in cells if one["model"] == model]
+        smooths = list(dict.fromkeys(one["smooth"] for one in mine))
         rows = []
         for method in dict.fromkeys(one["method"] for one in mine):
             row = [f"`{method}`"]
