@@ -26,7 +26,7 @@ FLOORS = [
     ["explanation", "prepare", "pipeline", "work"],
     ["batch"],
     ["sheet", "explainer"],
-    ["comparison"],
+    ["comparison", "diagnosis"],
     ["cli"],
     ["__main__"],
 ]

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from camlucida import __version__
 from camlucida.cli.demonstration import demo
+from camlucida.cli.doctor import doctor
 from camlucida.cli.drawing import explain
 from camlucida.cli.listing import clear, layers, methods, models
 from camlucida.cli.sheets import compare
@@ -26,7 +27,7 @@ app = App(
     help="See where an image classifier looked: class activation maps over your own pictures.",
     help_epilogue="Begin with: camlucida explain photo.jpg   (or `camlucida COMMAND --help`)",
 )
-for _command in (explain, compare, demo, models, methods, layers):
+for _command in (explain, compare, demo, models, methods, layers, doctor):
     app.command(_command)
 _cache = App(name="cache", help="What is known of models' layers, kept on disk between runs.")
 _cache.command(clear)

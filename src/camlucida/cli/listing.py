@@ -70,14 +70,12 @@ def layers(model: str = "efficientnet_lite0", /, *, options: ModelOptions | None
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
     """
-    import torch
-
+    from camlucida.diagnosis import noise_for
     from camlucida.errors import LayerError
 
     with waiting(f"looking at the layers of {model}", quiet=False):
         explainer = (options or ModelOptions()).explainer(model)
-        place = next(explainer.module.parameters(), torch.empty(0))
-        like = torch.zeros(explainer.adapter.input_size or (3, 224, 224)).to(place.device, place.dtype)
+        like = noise_for(explainer)
         with explainer.run_with_all():
             judged, looked = explainer.known.all(like), explainer.known.survey(like)
             try:

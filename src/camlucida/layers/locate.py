@@ -79,10 +79,10 @@ def candidates(survey: Survey, alive: float = 1e-9) -> list[Place]:
         and place.calls == 1
         and place.paths
         and place.alive >= alive
-        and not _class_map(place, survey)
         and not _in_a_pooling_head(i, survey)
         and not _resampled(place, survey)
     ]
+    fit = [one for one in fit if not _class_map(one[1], survey)] or fit  # in small networks it is all there is
     shortest: dict[tuple[int, ...], Place] = {}
     for _, place in fit:
         known = shortest.get(place.same)

@@ -154,10 +154,31 @@ def _score(strength: Tensor, layout: Layout, order: Order) -> float:
     scores = []
     for part, true in zip((positions[:BANDS], positions[BANDS:]), order(layout), strict=True):
         if true.min() < true.max():
-            centre = torch.arange(BANDS, dtype=part.dtype, device=part.device)[:, None]
-            told = (part * centre).sum(dim=0) / part.sum(dim=0).clamp(min=1e-12)
-            scores.append(_correlation(told, true.to(part)))
+            scores.append(_correlation(_centres(part), true.to(part)))
     return min(scores)
+
+
+def _centres(part: Tensor) -> Tensor:
+    """The band, from 0 to BANDS - 1, at which the changes (BANDS, positions) of each position centre."""
+    centre = torch.arange(BANDS, dtype=part.dtype, device=part.device)[:, None]
+    return (part * centre).sum(dim=0) / part.sum(dim=0).clamp(min=1e-12)
+
+
+def told(module: nn.Module, like: Tensor, name: str, layout: Layout) -> Tensor | None:
+    """The row and the column that each position of a layer answers to, (2, height, width), from 0 to 1.
+
+    None where the changes are lost in rounding.
+    """
+    with lent(module):
+        seen = _seen(module, pictures(like), {name: [layout]}, PICTURES)
+    changed = seen[name, layout.kind]
+    if changed is None:
+        return None
+    strength = changed.strength
+    positions = strength[:, layout.prefix : strength.shape[1] - layout.suffix]
+    centres = torch.stack([_centres(positions[:BANDS]), _centres(positions[BANDS:])])
+    low, high = centres.amin(dim=1, keepdim=True), centres.amax(dim=1, keepdim=True)
+    return ((centres - low) / (high - low).clamp(min=1e-12)).view(2, *layout.grid)
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:

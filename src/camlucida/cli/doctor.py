@@ -1,0 +1,49 @@
+"""``camlucida doctor``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from camlucida.cli.options import ModelOptions, slug
+from camlucida.cli.talk import tracked, waiting
+
+
+def doctor(
+    model: str = "efficientnet_lite0",
+    /,
+    *,
+    out: Path = Path("results"),
+    options: ModelOptions = ModelOptions(),
+) -> None:
+    """Everything about one model on one page: layer, layout, custody, speed, memory, and which methods work.
+
+    Methods are tried on noise. Draws which place each position of the default layer answers to: left as it
+    should be, right as the probe found it.
+
+    Parameters
+    ----------
+    model
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
+    out
+        The folder for the probe's picture.
+    """
+    from camlucida import diagnosis
+    from camlucida.files import save_picture
+    from camlucida.render.places import places_picture
+
+    with waiting(f"loading {model}", quiet=False):
+        explainer = options.explainer(model)
+        picture = diagnosis.noise_for(explainer)
+    for name, text in diagnosis.facts(explainer, picture):
+        sys.stdout.write(f"{name:10}{text}\n")
+    choice = explainer.known.default(picture)
+    for layer, told in diagnosis.places(explainer, picture, choice).items():
+        path = out / f"{slug(model)}-{slug(layer)}-probe.png"
+        save_picture(places_picture(told.numpy()), path)
+        sys.stdout.write(f"{'probe':10}{path}\n")
+    for method in tracked(diagnosis.methods(), "trying methods", quiet=False):
+        one = diagnosis.worked(explainer, picture, method)
+        said = f"refused: {one.refused}" if one.refused else f"works, {one.forwards:.1f} forwards"
+        noted = f" ({', '.join(one.findings)})" if one.findings else ""
+        sys.stdout.write(f"{method:20}{said}{noted}\n")
