@@ -28,6 +28,7 @@ from camlucida.taps import once, tapped
 if TYPE_CHECKING:
     from camlucida.health import Finding
     from camlucida.layers.layout import Layout
+    from camlucida.layers.reshaped import Reshaped
     from camlucida.targets import Bound, Target
     from camlucida.types import Activations, Gradients, Inputs, Run, Scores, Slopes
 
@@ -70,7 +71,7 @@ class Capture:
     outputs: Tensor
     bound: list[list[Bound]]
     scores: list[Tensor]
-    layouts: list[Layout]
+    layouts: list[Layout | Reshaped]
     captured: list[list[Captured]]
     notes: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
 
@@ -84,7 +85,7 @@ class Reading:
     """
 
     logits_of: Callable[[Any], Tensor]
-    layout_of: Callable[[str, Tensor], Layout]
+    layout_of: Callable[[str, Tensor], Layout | Reshaped]
     grid_of: Callable[[Tensor, bool], Layout | None] = lambda _tensor, _last: None
 
 
@@ -220,6 +221,6 @@ def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Readi
     return {"input_gradients": own, "bias_terms": tuple(terms), "unplaced": unplaced}
 
 
-def _maps(layout: Layout, tensor: Tensor) -> Tensor:
+def _maps(layout: Layout | Reshaped, tensor: Tensor) -> Tensor:
     maps = layout.to_maps(tensor)
     return maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps

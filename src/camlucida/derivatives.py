@@ -19,6 +19,7 @@ from camlucida.taps import once, tapped
 if TYPE_CHECKING:
     from camlucida.health import Finding
     from camlucida.layers.layout import Layout
+    from camlucida.layers.reshaped import Reshaped
     from camlucida.targets import Bound
     from camlucida.types import Make
 
@@ -31,7 +32,7 @@ class Variants:
 
     module: nn.Module
     layer: str
-    layout: Layout
+    layout: Layout | Reshaped
     bound: Sequence[Sequence[Bound]]
     logits_of: Callable[[Any], Tensor]
     pace: Pace = field(default_factory=lambda: Pace(largest=_LARGEST))
@@ -70,7 +71,7 @@ def twice(wanted: bool) -> AbstractContextManager[None]:
     return sdpa_kernel(SDPBackend.MATH) if wanted else nullcontext()
 
 
-def hessian_product(name: str, kept: Tensor, slope: Tensor | None, layout: Layout) -> Tensor:
+def hessian_product(name: str, kept: Tensor, slope: Tensor | None, layout: Layout | Reshaped) -> Tensor:
     """The score's Hessian at layer ``name`` times what the layer returned, ``kept``; like ``kept``.
 
     ``slope`` is the gradient, recorded. Only positions take part: prefix tokens stay as they are.

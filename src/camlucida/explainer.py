@@ -44,6 +44,7 @@ class Settings(TypedDict, total=False):
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     cache: bool
+    reshape: Callable[[Tensor], Tensor] | None
 
 
 DEFAULTS: Settings = {
@@ -57,6 +58,7 @@ DEFAULTS: Settings = {
     "args": (),
     "kwargs": {},
     "cache": True,
+    "reshape": None,
 }
 
 
@@ -79,6 +81,7 @@ class Explainer:
             - ``args`` and ``kwargs``: what the model takes beside the picture; a tensor whose first axis is 1
               is repeated for each picture.
             - ``cache``: whether what is found out about the layers of a model given by name is kept on disk.
+            - ``reshape``: a layer's output → (batch, channels, height, width), in place of what would be found.
 
     Raises:
         ModelError: there is no such model, or its weights cannot be had.
@@ -105,14 +108,14 @@ class Explainer:
         self.batch_size = chosen["batch_size"]
         self._given = (chosen["args"], chosen["kwargs"])
         key = cache_key(self.adapter) if chosen["cache"] and isinstance(model, str) else None
-        self.known = Known(self.module, self.adapter.logits_of, key)
+        self.known = Known(self.module, self.adapter.logits_of, key, chosen["reshape"])
         if self._asked_layer:
             self.known.check(self._asked_layer)
 
     def explain(
         self,
         pictures: Any,
-        methods: Sequence[str] = ("gradcam",),
+        methods: Sequence[str | registry.Entry] = ("gradcam",),
         targets: Sequence[Any] = (None,),
         layers: Sequence[str | None] = (None,),
         options: Options | None = None,
@@ -123,7 +126,8 @@ class Explainer:
         ``pictures`` is one or a list of: path, PIL picture, uint8 array (height, width[, channels]), or float
         tensor (channels, height, width), which is taken as the model's input as it is; a float tensor
         (batch, channels, height, width) is a batch of those. A target is None for the top class, a class
-        index or name, a Target, a callable, or PerPicture. ``options`` gives methods' options by name.
+        index or name, a Target, a callable, or PerPicture. A method is a name that ``camlucida methods`` lists,
+        or a ``registry.Entry`` of your own; ``options`` gives methods' options by name.
         A layer "a+b" is the mean of both layers' maps, each scaled to its largest value. ``smooth`` takes "aug"
         (the mean over six views of the picture, mirrored and scaled) and "eigen" (the first principal component
         of the channels' contributions, in place of their sum).
@@ -131,7 +135,7 @@ class Explainer:
         Raises:
             CamlucidaError: something given does not exist or does not fit; its child says what.
         """
-        entries = [registry.entry(name) for name in methods]
+        entries = [registry.entry(method) if isinstance(method, str) else method for method in methods]
         settings = [entry.settings((options or {}).get(entry.name)) for entry in entries]
         prepared = [prepare(picture, self.adapter, self.preprocess) for picture in listed(pictures)]
         rows = [for_pictures(target, self.adapter.labels, len(prepared)) for target in targets]

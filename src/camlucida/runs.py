@@ -14,6 +14,7 @@ from camlucida.resume import Tail, check, replay, run_in_full
 
 if TYPE_CHECKING:
     from camlucida.layers.layout import Layout
+    from camlucida.layers.reshaped import Reshaped
     from camlucida.recording import Recording
     from camlucida.targets import Bound
     from camlucida.types import Make
@@ -53,7 +54,7 @@ class Runs:
 
         return in_chunks(run, count, self._pace)
 
-    def resume(self, layout: Layout, make: Make, count: int, picture: int) -> Tensor:
+    def resume(self, layout: Layout | Reshaped, make: Make, count: int, picture: int) -> Tensor:
         """(count, targets) for variants of the layer's maps, running what follows it alone where that works."""
         tail = self._tail(picture, layout.batch_axis)
         go = replay if self._works[picture] else run_in_full

@@ -53,7 +53,9 @@ class TopClass:
     """The logit of whichever class scores highest on the plain picture."""
 
     def bind(self, outputs: Tensor, picture: int) -> ClassScore:
-        return ClassScore(int(outputs[picture].argmax()))
+        index = int(outputs[picture].argmax())
+        _check(index, outputs)
+        return ClassScore(index)
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,11 @@ def _names(label: str) -> list[str]:
 
 
 def _check(index: int, outputs: Tensor) -> None:
+    if outputs.ndim != 2:
+        raise TargetError(
+            f"this model returns {tuple(outputs.shape)}, which is more than a score a class: give a target "
+            "that makes one number a picture of it, such as `lambda outputs: outputs[:, 3].mean(dim=(1, 2))`"
+        )
     classes = outputs.shape[1]
     if not 0 <= index < classes:
         raise TargetError(f"class index {index} does not exist, this model has classes 0 to {classes - 1}")

@@ -16,6 +16,7 @@ from camlucida.layers import cache
 from camlucida.layers.layout import Layout, readings
 from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
 from camlucida.layers.probe import Judged, probe
+from camlucida.layers.reshaped import Reshape, Reshaped, read_by
 from camlucida.layers.survey import Logits, Survey, survey
 
 
@@ -23,10 +24,17 @@ class Known:
     """The layers of ``module``.
 
     ``key`` tells a model that a library names from all others; what is found out is then kept on disk too.
+    ``reshape`` reads layers that are named, so that there is nothing to find out.
     """
 
-    def __init__(self, module: nn.Module, logits_of: Logits, key: Mapping[str, Any] | None = None) -> None:
-        self._module, self._logits_of, self._key = module, logits_of, key
+    def __init__(
+        self,
+        module: nn.Module,
+        logits_of: Logits,
+        key: Mapping[str, Any] | None = None,
+        reshape: Reshape | None = None,
+    ) -> None:
+        self._module, self._logits_of, self._key, self._reshape = module, logits_of, key, reshape
         self._surveys: dict[Size, Survey] = {}
         self._entries: dict[Size, cache.Entry] = {}
 
@@ -105,7 +113,7 @@ class Known:
         """
         notes: dict[str, tuple[Finding, ...]] = {}
         for name in names:
-            judged = self.judged(name, like)
+            judged = None if self._reshape else self.judged(name, like)
             if judged is None:
                 continue
             if "gradients" in needs:
@@ -121,12 +129,14 @@ class Known:
         entry = self._entry(like)
         return tuple(layer_chosen(name, one) for one in entry.remarks) if name in entry.default else ()
 
-    def layout_of(self, like: Tensor, name: str, tensor: Tensor) -> Layout:
+    def layout_of(self, like: Tensor, name: str, tensor: Tensor) -> Layout | Reshaped:
         """The layout of what the layer has returned, a batch, once ``look_at`` has been called.
 
         Raises:
             LayerError: it returns something else than before.
         """
+        if self._reshape:
+            return read_by(self._reshape, tensor, _size(like))
         layout = self._entry(like).judged[name].layout
         if not layout.fits(tuple(tensor.shape)):
             raise LayerError(

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     cost="1 forward a channel tried",
 )
 def scorecam(
-    activations: Activations, scores: Scores, inputs: Inputs, score: Run, *, channels: int = 128
+    activations: Activations,
+    scores: Scores,
+    inputs: Inputs,
+    score: Run,
+    *,
+    channels: int = 128,
+    align_corners: bool = False,
 ) -> Noted:
     """Each channel weighted by the score of the picture seen through it.
 
@@ -42,6 +48,7 @@ def scorecam(
     channels and drops out of the softmax. A channel that is the same everywhere has no mask and no weight.
 
     channels: how many channels are tried, those whose activations vary most; 0 tries all, which is exact
+    align_corners: masks are stretched from corner to corner, as grad-cam does, and not laid as maps are drawn
     """
     weights = activations.new_zeros(len(activations), scores.shape[1], activations.shape[1])
     notes = []
@@ -49,7 +56,7 @@ def scorecam(
         live, tried = _varying(own, channels)
         notes.append(_left_out(live, len(tried)))
         if len(tried):
-            masked = _masked(inputs[picture], own[tried])
+            masked = _masked(inputs[picture], own[tried], align_corners)
             seen = score(masked, len(tried), picture)
             weights[picture, :, tried] = seen.softmax(dim=0).T.to(weights)
     return Noted(weights, tuple(notes))
@@ -96,13 +103,13 @@ def _varying(own: Tensor, limit: int) -> tuple[int, Tensor]:
     return len(live), live[ranked[:limit]].sort().values
 
 
-def _masked(shown: Tensor, own: Tensor) -> Callable[[range], Tensor]:
+def _masked(shown: Tensor, own: Tensor, align_corners: bool) -> Callable[[range], Tensor]:
     """The input (input_channels, input_height, input_width) seen through each of the channels ``own``."""
     from torch.nn.functional import interpolate
 
     def make(indices: range) -> Tensor:
         chunk = own[indices.start : indices.stop, None]
-        masks = interpolate(chunk, shown.shape[-2:], mode="bilinear", align_corners=False)
+        masks = interpolate(chunk, shown.shape[-2:], mode="bilinear", align_corners=align_corners)
         low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
         return shown * ((masks - low) / (high - low)).to(shown.dtype)
 

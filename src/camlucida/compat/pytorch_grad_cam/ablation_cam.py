@@ -1,0 +1,54 @@
+"""Ablation-CAM."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from camlucida.compat.pytorch_grad_cam import ablation_layer as layers
+from camlucida.compat.pytorch_grad_cam._formulas import Array
+from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
+from camlucida.errors import OptionError
+
+_PLAIN = (layers.AblationLayer, layers.AblationLayerVit, layers.AblationLayerFasterRCNN)
+
+
+class AblationCAM(BaseCAM):
+    """``ablationcam``, see ``camlucida methods``: every channel is set to zero, whatever the layout."""
+
+    method = "ablationcam"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module] | None = None,
+        reshape_transform: Callable[[Tensor], Tensor] | bool | None = None,
+        ablation_layer: nn.Module | None = None,
+        batch_size: int = 32,
+        ratio_channels_to_ablate: float = 1.0,
+        **named: Any,
+    ) -> None:
+        if ablation_layer is not None and type(ablation_layer) not in _PLAIN:
+            raise OptionError(
+                f"channels are set to zero here and {type(ablation_layer).__name__} would not be asked: leave "
+                "out ablation_layer, or derive from pytorch-grad-cam's own class"
+            )
+        if ratio_channels_to_ablate != 1:
+            warnings.warn(
+                "all channels are ablated, exactly and in less time than a choice of them takes there: "
+                "leave out ratio_channels_to_ablate",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__init__(model, target_layers, reshape_transform, **named)
+        self.batch_size = batch_size
+
+    def compute_cam_per_layer(self, input_tensor: Tensor, targets: Targets, eigen_smooth: bool) -> list[Array]:
+        """As for all methods; the peer divides by the score and not by its magnitude."""
+        if self.strict_parity:
+            self._found = [replace(one, heatmap=-one.heatmap) if one.score < 0 else one for one in self._found]
+        return super().compute_cam_per_layer(input_tensor, targets, eigen_smooth)

@@ -1,0 +1,30 @@
+"""Feature explanation method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from camlucida.compat.pytorch_grad_cam import _formulas
+from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
+
+
+class FEM(BaseCAM):
+    """``fem``, see ``camlucida methods``."""
+
+    method = "fem"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module] | None = None,
+        reshape_transform: Callable[[Tensor], Tensor] | bool | None = None,
+        k: float = 2,
+        **named: Any,
+    ) -> None:
+        super().__init__(model, target_layers, reshape_transform, **named)
+        self.k = k
+        self.options = {"k": float(k)}
+        self.peer = _formulas.Peer(image=lambda activations, _: _formulas.fem(activations, k))

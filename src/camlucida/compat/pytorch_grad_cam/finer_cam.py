@@ -1,0 +1,73 @@
+"""Finer-CAM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from camlucida.compat.pytorch_grad_cam import _asked
+from camlucida.compat.pytorch_grad_cam._formulas import Array
+from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
+from camlucida.compat.pytorch_grad_cam.grad_cam import GradCAM
+from camlucida.compat.pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
+
+_NEAREST = (1, 2, 3)  # in the order of how much their scores differ
+
+
+class FinerCAM:
+    """The map of ``base_method`` for what tells a class from those whose scores are nearest to its own."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module] | None = None,
+        reshape_transform: Callable[[Tensor], Tensor] | None = None,
+        base_method: type[BaseCAM] = GradCAM,
+        **named: Any,
+    ) -> None:
+        self.base_cam = base_method(model, target_layers, reshape_transform, **named)
+
+    def __call__(self, *given: Any, **named: Any) -> Array:
+        return self.forward(*given, **named)
+
+    def forward(
+        self,
+        input_tensor: Tensor,
+        targets: Targets | None = None,
+        eigen_smooth: bool = False,
+        alpha: float = 1,
+        comparison_categories: Sequence[int] | None = None,
+        target_idx: int | None = None,
+        aug_smooth: bool = False,
+    ) -> Array:
+        """Maps (batch, height, width).
+
+        ``comparison_categories`` are places in the order of how near a class's score is to that of the class
+        ``target_idx``, the top one where left out; 0 is that class itself.
+        """
+        if targets is None:
+            choose = partial(_finer, places=comparison_categories or _NEAREST, alpha=alpha, index=target_idx)
+            targets = [_asked.Later(choose) for _ in range(len(input_tensor))]
+        return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
+
+    @property
+    def outputs(self) -> Tensor | None:
+        """The logits of the last call."""
+        return self.base_cam.outputs
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.base_cam.activations_and_grads.release()
+
+
+def _finer(output: Tensor, places: Sequence[int], alpha: float, index: int | None) -> FinerWeightedTarget:
+    """The class against those at ``places`` of the order, as far as there are so many."""
+    own = output.max() if index is None else output[index]
+    order = (output - own).abs().argsort(stable=True).tolist()
+    others = [order[place] for place in places if place < len(order)]
+    return FinerWeightedTarget(order[0], others, alpha)

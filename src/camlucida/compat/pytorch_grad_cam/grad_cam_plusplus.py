@@ -1,0 +1,14 @@
+"""Grad-CAM++."""
+
+from __future__ import annotations
+
+from camlucida.compat.pytorch_grad_cam import _formulas
+from camlucida.compat.pytorch_grad_cam._formulas import Peer
+from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
+
+
+class GradCAMPlusPlus(BaseCAM):
+    """``gradcam++``, see ``camlucida methods``."""
+
+    method = "gradcam++"
+    peer = Peer(weights=_formulas.gradcam_plus_plus)

@@ -1,0 +1,61 @@
+"""RefineCAM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from torch import Tensor, nn
+
+from camlucida.compat.pytorch_grad_cam._formulas import Array
+from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
+from camlucida.compat.pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
+from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
+
+
+class RefineCAM:
+    """The product of the maps of ``base_method`` of each layer; ``kwargs`` are for that method."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module],
+        reshape_transform: Callable[[Tensor], Tensor] | None = None,
+        base_method: type[BaseCAM] = GradCAMPlusPlus,
+        **kwargs: Any,
+    ) -> None:
+        product = type(
+            f"Product{base_method.__name__}", (base_method,), {"aggregate_multi_layers": _multiplied}
+        )
+        self.base_cam: BaseCAM = product(model, target_layers, reshape_transform, **kwargs)
+
+    def __call__(self, *given: Any, **named: Any) -> Array:
+        return self.forward(*given, **named)
+
+    def forward(
+        self,
+        input_tensor: Tensor,
+        targets: Targets | None = None,
+        eigen_smooth: bool = False,
+        aug_smooth: bool = False,
+    ) -> Array:
+        """Maps (batch, height, width)."""
+        if self.base_cam.strict_parity and eigen_smooth:  # the peer hands it on in the other's place
+            aug_smooth, eigen_smooth = True, False
+        return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.base_cam.activations_and_grads.release()
+
+
+def _multiplied(cam: BaseCAM, cam_per_target_layer: list[Array]) -> Array:
+    scaled = [
+        scale_cam_image(np.maximum(one[:, 0], 0), strict_parity=cam.strict_parity)
+        for one in cam_per_target_layer
+    ]
+    product: Array = scale_cam_image(np.prod(scaled, axis=0), strict_parity=cam.strict_parity)
+    return product
