@@ -26,7 +26,7 @@ FLOORS = [
     ["explanation", "prepare", "pipeline", "work"],
     ["batch"],
     ["sheet", "explainer"],
-    ["comparison", "diagnosis"],
+    ["comparison", "diagnosis", "compat", "testbed"],
     ["cli"],
     ["__main__"],
 ]

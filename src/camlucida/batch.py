@@ -94,8 +94,9 @@ def _maps(ready: Ready, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
 
 
 def _probability(probabilities: torch.Tensor, index: int | None) -> float | None:
-    """That of a class, of a softmax (classes,); a single output has none."""
-    return None if index is None or len(probabilities) == 1 else float(probabilities[index])
+    """That of a class, of a softmax (classes,); a single output has none, nor have classes at each place."""
+    none = index is None or probabilities.ndim != 1 or len(probabilities) == 1
+    return None if none else float(probabilities[index])
 
 
 def _layer_notes(work: Work, place: int, m: int) -> tuple[Finding, ...]:

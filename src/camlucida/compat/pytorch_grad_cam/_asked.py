@@ -82,7 +82,7 @@ def top_class(output: Tensor) -> ClassifierOutputTarget:
     return ClassifierOutputTarget(int(output.argmax()))
 
 
-def asked(targets: Sequence[PeerTarget | Later] | None, count: int) -> list[Asked]:
+def asked_for(targets: Sequence[PeerTarget | Later] | None, count: int) -> list[Asked]:
     """A target for each of ``count`` pictures, the top class where none is given.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam import _asked
+from camlucida.compat.pytorch_grad_cam._asked import Asked, UnclearError, channels_second, names_of
 from camlucida.errors import ModelError
 from camlucida.explainer import Explainer
 from camlucida.health import examine
@@ -37,13 +37,13 @@ class Engine:
     ) -> None:
         self._size = [0, 0]  # of the input, once there is one
         self._made = partial(Explainer, model, cache=False, logits_of=_as_it_is)
-        self._explainer = self._made(reshape=reshape or partial(_asked.channels_second, size=self._size))
-        self.names: list[str | None] = [*_asked.names_of(layers, self._explainer.module)]
+        self._explainer = self._made(reshape=reshape or partial(channels_second, size=self._size))
+        self.names: list[str | None] = [*names_of(layers, self._explainer.module)]
 
     def run(
         self,
         pictures: Tensor,
-        asked: Sequence[_asked.Asked],
+        asked: Sequence[Asked],
         method: tuple[Entry, Mapping[str, Any]],
         eigen: bool,
         kept: ActivationsAndGradients,
@@ -62,7 +62,7 @@ class Engine:
                 {entry.name: options},
                 ("eigen",) if eigen else (),
             )
-        except _asked.UnclearError:  # then the probe shall say
+        except UnclearError:  # then the probe shall say
             self._explainer = self._made(reshape=None)
             return self.run(pictures, asked, method, eigen, kept)
         kept.activations = _by_layer(kept.activations, len(self.names), len(pictures))

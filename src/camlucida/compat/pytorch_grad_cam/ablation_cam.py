@@ -9,12 +9,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam import ablation_layer as layers
 from camlucida.compat.pytorch_grad_cam._formulas import Array
+from camlucida.compat.pytorch_grad_cam.ablation_layer import (
+    AblationLayer,
+    AblationLayerFasterRCNN,
+    AblationLayerVit,
+)
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
 from camlucida.errors import OptionError
 
-_PLAIN = (layers.AblationLayer, layers.AblationLayerVit, layers.AblationLayerFasterRCNN)
+_PLAIN = (AblationLayer, AblationLayerVit, AblationLayerFasterRCNN)
 
 
 class AblationCAM(BaseCAM):

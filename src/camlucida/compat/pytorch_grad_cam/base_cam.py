@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import registry
-from camlucida.compat.pytorch_grad_cam import _asked, _engine
+from camlucida.compat.pytorch_grad_cam._asked import Asked, Later, PeerTarget, asked_for, of_older_releases
+from camlucida.compat.pytorch_grad_cam._engine import Engine, captured, stacked, warn_of, warn_of_maps
 from camlucida.compat.pytorch_grad_cam._formulas import Array, Peer, contributions_of, projection, weights_in
 from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
@@ -21,7 +22,7 @@ from camlucida.errors import OptionError
 from camlucida.explanation import Explanation
 from camlucida.smoothing import merge, views
 
-Targets = Sequence[_asked.PeerTarget | _asked.Later]
+Targets = Sequence[PeerTarget | Later]
 
 _OLD_INIT = {"use_cuda": "move the model yourself, model.cuda()", "target_layer": "write target_layers=[layer]"}
 _OLD_CALL = {"target_category": "write targets=[ClassifierOutputTarget(category)], one a picture"}
@@ -56,7 +57,7 @@ class BaseCAM:
     ) -> None:
         if isinstance(reshape_transform, bool):  # where use_cuda once stood
             older, reshape_transform = {"use_cuda": reshape_transform, **older}, None
-        old = _asked.of_older_releases(older, _OLD_INIT)
+        old = of_older_releases(older, _OLD_INIT)
         layers = target_layers if old["target_layer"] is None else [old["target_layer"]]
         if layers is None:
             raise TypeError("__init__() missing 1 required argument: 'target_layers'")
@@ -75,7 +76,7 @@ class BaseCAM:
         self.batch_size = 32
         self.outputs: Tensor | None = None
         self.activations_and_grads = ActivationsAndGradients()
-        self._engine = _engine.Engine(self.model, self.target_layers, reshape_transform)
+        self._engine = Engine(self.model, self.target_layers, reshape_transform)
         self._found: list[Explanation] = []
 
     @property
@@ -96,7 +97,7 @@ class BaseCAM:
         ``targets`` has one for each picture, the top class where left out. ``aug_smooth`` is the mean over six
         views, ``eigen_smooth`` the principal component of the channels' contributions.
         """
-        old = _asked.of_older_releases(older, _OLD_CALL)
+        old = of_older_releases(older, _OLD_CALL)
         if old["target_category"] is not None:
             classes = np.broadcast_to(old["target_category"], len(input_tensor)).tolist()
             targets = [ClassifierOutputTarget(index) for index in classes]
@@ -105,13 +106,13 @@ class BaseCAM:
 
     def forward(self, input_tensor: Tensor, targets: Targets | None, eigen_smooth: bool = False) -> Array:
         """The maps of the plain pictures."""
-        return self._forward(input_tensor, _asked.asked(targets, len(input_tensor)), eigen_smooth)
+        return self._forward(input_tensor, asked_for(targets, len(input_tensor)), eigen_smooth)
 
     def forward_augmentation_smoothing(
         self, input_tensor: Tensor, targets: Targets | None, eigen_smooth: bool = False
     ) -> Array:
         """The mean of the maps of six views, or of ``tta_transforms``; their class is that of the plain one."""
-        asked = _asked.asked(targets, len(input_tensor))
+        asked = asked_for(targets, len(input_tensor))
         plain = torch.from_numpy(self._forward(input_tensor, asked, eigen_smooth))
         if targets is None and not self.strict_parity:
             targets = [one.chosen for one in asked if one.chosen]
@@ -137,10 +138,10 @@ class BaseCAM:
                 raw.append(
                     self.get_cam_image(input_tensor, layer, targets, activations[i], slope, eigen_smooth)
                 )
-            _engine.warn_of_maps(raw)
+            warn_of_maps(raw)
         else:
-            raw = _engine.stacked(self._found, len(input_tensor))
-            _engine.warn_of(self._found)
+            raw = stacked(self._found, len(input_tensor))
+            warn_of(self._found)
         return [
             scale_cam_image(np.maximum(one, 0), size, strict_parity=self.strict_parity)[:, None] for one in raw
         ]
@@ -209,11 +210,11 @@ class BaseCAM:
         simple = {"activations", "gradients"} >= set(registry.entry(self.method).needs)
         return self.strict_parity and (self.peer != Peer() or (eigen_smooth and simple))
 
-    def _forward(self, input_tensor: Tensor, asked: list[_asked.Asked], eigen_smooth: bool) -> Array:
+    def _forward(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         input_tensor = input_tensor.to(self.device)
         own = self._is_own(eigen_smooth)
         needs = ("activations", "gradients")[: 1 + self.uses_gradients]
-        entry = _engine.captured(needs) if own else registry.entry(self.method)
+        entry = captured(needs) if own else registry.entry(self.method)
         self._found = self._engine.run(
             input_tensor,
             asked,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from camlucida.compat.pytorch_grad_cam import _formulas
-from camlucida.compat.pytorch_grad_cam._formulas import Peer
+from camlucida.compat.pytorch_grad_cam._formulas import Peer, projection
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 
 
@@ -11,4 +10,4 @@ class EigenCAM(BaseCAM):
     """``eigencam``, see ``camlucida methods``."""
 
     method = "eigencam"
-    peer = Peer(image=lambda activations, _: _formulas.projection(activations))
+    peer = Peer(image=lambda activations, _: projection(activations))

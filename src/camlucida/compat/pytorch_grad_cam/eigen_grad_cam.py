@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from camlucida.compat.pytorch_grad_cam import _formulas
-from camlucida.compat.pytorch_grad_cam._formulas import Peer
+from camlucida.compat.pytorch_grad_cam._formulas import Peer, projection
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 
 
@@ -11,4 +10,4 @@ class EigenGradCAM(BaseCAM):
     """``eigengradcam``, see ``camlucida methods``."""
 
     method = "eigengradcam"
-    peer = Peer(image=lambda activations, gradients: _formulas.projection(gradients * activations))
+    peer = Peer(image=lambda activations, gradients: projection(gradients * activations))

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam import _formulas
+from camlucida.compat.pytorch_grad_cam._formulas import Peer, fem
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 
 
@@ -27,4 +27,4 @@ class FEM(BaseCAM):
         super().__init__(model, target_layers, reshape_transform, **named)
         self.k = k
         self.options = {"k": float(k)}
-        self.peer = _formulas.Peer(image=lambda activations, _: _formulas.fem(activations, k))
+        self.peer = Peer(image=lambda activations, _: fem(activations, k))

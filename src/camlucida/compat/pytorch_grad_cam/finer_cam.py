@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam import _asked
+from camlucida.compat.pytorch_grad_cam._asked import Later
 from camlucida.compat.pytorch_grad_cam._formulas import Array
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
 from camlucida.compat.pytorch_grad_cam.grad_cam import GradCAM
@@ -50,7 +50,7 @@ class FinerCAM:
         """
         if targets is None:
             choose = partial(_finer, places=comparison_categories or _NEAREST, alpha=alpha, index=target_idx)
-            targets = [_asked.Later(choose) for _ in range(len(input_tensor))]
+            targets = [Later(choose) for _ in range(len(input_tensor))]
         return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
 
     @property

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from camlucida.compat.pytorch_grad_cam import _formulas
-from camlucida.compat.pytorch_grad_cam._formulas import Peer
+from camlucida.compat.pytorch_grad_cam._formulas import Peer, gradcam_plus_plus
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 
 
@@ -11,4 +10,4 @@ class GradCAMPlusPlus(BaseCAM):
     """``gradcam++``, see ``camlucida methods``."""
 
     method = "gradcam++"
-    peer = Peer(weights=_formulas.gradcam_plus_plus)
+    peer = Peer(weights=gradcam_plus_plus)

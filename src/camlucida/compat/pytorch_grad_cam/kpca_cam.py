@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam import _formulas
+from camlucida.compat.pytorch_grad_cam._formulas import Peer, kpcacam
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 
 
@@ -29,4 +29,4 @@ class KPCA_CAM(BaseCAM):  # noqa: N801 - the peer's name
         super().__init__(model, target_layers, reshape_transform, **named)
         self.kernel, self.gamma = kernel, gamma
         self.options = {"kernel": kernel, "gamma": gamma or 0.0}
-        self.peer = _formulas.Peer(image=partial(_formulas.kpcacam, self.options))
+        self.peer = Peer(image=partial(kpcacam, self.options))

@@ -41,8 +41,6 @@ class RefineCAM:
         aug_smooth: bool = False,
     ) -> Array:
         """Maps (batch, height, width)."""
-        if self.base_cam.strict_parity and eigen_smooth:  # the peer hands it on in the other's place
-            aug_smooth, eigen_smooth = True, False
         return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
 
     def __enter__(self) -> Self:

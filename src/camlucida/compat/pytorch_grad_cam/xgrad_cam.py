@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from camlucida.compat.pytorch_grad_cam import _formulas
-from camlucida.compat.pytorch_grad_cam._formulas import Peer
+from camlucida.compat.pytorch_grad_cam._formulas import Peer, xgradcam
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 
 
@@ -11,4 +10,4 @@ class XGradCAM(BaseCAM):
     """``xgradcam``, see ``camlucida methods``."""
 
     method = "xgradcam"
-    peer = Peer(weights=_formulas.xgradcam)
+    peer = Peer(weights=xgradcam)

@@ -1,1 +1,6 @@
-"""The helpers of pytorch-grad-cam 1.5.7, a module each under its own name there."""
+"""Pictures, targets and layers, as pytorch-grad-cam handles them."""
+
+from camlucida.compat.pytorch_grad_cam.utils.image import deprocess_image
+from camlucida.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+
+__all__ = ["deprocess_image", "get_2d_projection"]
