@@ -155,7 +155,7 @@ def peer_can(name: str, case: Case, smoothing: tuple[bool, bool]) -> bool:
         "FinerCAM": not aug,  # it does not take it
         "RefineCAM": not aug and not eigen,  # nor this; by mistake it smooths each layer over views instead
         "RandomCAM": not aug,  # it runs the views in another order, so that each gets another draw
-        "ScoreCAM": not eigen,  # the component's sign is arbitrary: test_components_differ_in_nothing_but_the_sign
+        "ScoreCAM": not eigen,  # of arbitrary sign: test_components_differ_in_nothing_but_the_sign
         "ShapleyCAM": lone_cnn and not eigen,  # on tokens and on several layers it fails
         "AblationCAM": lone_cnn and not eigen,  # it ablates to -1e7, and breaks the model on several layers
     }.get(name, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -63,15 +64,20 @@ def _channels(module: nn.Module, configured: int) -> int:
 
 def labels_of(module: nn.Module) -> Sequence[str] | None:
     """The class names of ImageNet's subset that the module was made for, None if for no such."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
+    from timm.data import infer_imagenet_subset
 
     subset = infer_imagenet_subset(module)
-    if not subset:
-        return None
+    names = _descriptions(subset) if subset else ()
+    return names if names and len(names) == getattr(module, "num_classes", None) else None
+
+
+@cache
+def _descriptions(subset: str) -> tuple[str, ...]:
+    """What the classes of an ImageNet subset are called; timm reads its files anew each time."""
+    from timm.data import ImageNetInfo
+
     info = ImageNetInfo(subset)
-    if info.num_classes() != getattr(module, "num_classes", None):
-        return None
-    return [info.index_to_description(index) for index in range(info.num_classes())]
+    return tuple(info.index_to_description(index) for index in range(info.num_classes()))
 
 
 def load_random(name: str) -> nn.Module:
