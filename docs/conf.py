@@ -50,6 +50,7 @@ def scrape(block: object, block_vars: dict[str, Any], gallery_conf: dict[str, An
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
+    "ignore_pattern": r"(__init__|tutorial)\.py",
     "filename_pattern": r"plot_",
     "write_computation_times": False,
     "image_scrapers": (scrape,),

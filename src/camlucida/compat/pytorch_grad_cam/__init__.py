@@ -30,6 +30,7 @@ from camlucida.compat.pytorch_grad_cam.score_cam import ScoreCAM
 from camlucida.compat.pytorch_grad_cam.seg_eigen_cam import SegEigenCAM
 from camlucida.compat.pytorch_grad_cam.shapley_cam import ShapleyCAM
 from camlucida.compat.pytorch_grad_cam.xgrad_cam import XGradCAM
+from camlucida.errors import OptionError
 
 __all__ = [
     "FEM",
@@ -61,9 +62,13 @@ _NOT_HERE = ("GuidedBackpropReLUModel", "SESS", "DeepFeatureFactorization", "run
 
 
 def __getattr__(name: str) -> object:
-    if name in _NOT_HERE:
-        raise AttributeError(
+    if name not in _NOT_HERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def absent(*_: object, **__: object) -> None:  # scripts import it and seldom use it
+        raise OptionError(
             f"camlucida explains classifiers by class activation maps and has no {name}: take it from "
             "pytorch-grad-cam itself"
         )
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    return absent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camlucida.compat.pytorch_grad_cam._said import warn
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.errors import LayerError, TargetError
 from camlucida.layers.layout import readings
@@ -136,5 +136,5 @@ def of_older_releases(older: Mapping[str, Any], known: Mapping[str, str]) -> dic
     for name in older:
         if name not in known:
             raise TypeError(f"got an unexpected keyword argument {name!r}")
-        warnings.warn(f"{name} is of an older release: {known[name]}", DeprecationWarning, stacklevel=4)
+        warn(f"{name} is of an older release: {known[name]}", DeprecationWarning)
     return {name: older.get(name) for name in known}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, wraps
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.compat.pytorch_grad_cam._asked import Asked, UnclearError, channels_second, names_of
+from camlucida.compat.pytorch_grad_cam._said import warn
 from camlucida.errors import ModelError
 from camlucida.explainer import Explainer
 from camlucida.health import examine
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from camlucida.explanation import Explanation
     from camlucida.health import Finding
 
+_ADVICE = "explain another class, or look at its map uncut, by camlucida.Explainer"  # here there is no colormap
 _WORTH_A_WARNING = ("negative-only", "zero-gradient", "constant", "not-finite", "eigen-smooth-not-applied")
 
 
@@ -104,8 +105,8 @@ def warn_of_maps(raw: Sequence[Array]) -> None:
 
 
 def _warn(findings: Sequence[Finding]) -> None:
-    for text in dict.fromkeys(str(one) for one in findings if one.code in _WORTH_A_WARNING):
-        warnings.warn(text, UserWarning, stacklevel=5)
+    for one in dict.fromkeys(one for one in findings if one.code in _WORTH_A_WARNING):
+        warn(f"{one.found}: {_ADVICE}" if one.code == "negative-only" else str(one))
 
 
 def _as_it_is(output: Any) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from camlucida.compat.pytorch_grad_cam._formulas import Array
+from camlucida.compat.pytorch_grad_cam._said import warn
 from camlucida.compat.pytorch_grad_cam.ablation_layer import (
     AblationLayer,
     AblationLayerFasterRCNN,
@@ -42,11 +42,9 @@ class AblationCAM(BaseCAM):
                 "out ablation_layer, or derive from pytorch-grad-cam's own class"
             )
         if ratio_channels_to_ablate != 1:
-            warnings.warn(
+            warn(
                 "all channels are ablated, exactly and in less time than a choice of them takes there: "
-                "leave out ratio_channels_to_ablate",
-                UserWarning,
-                stacklevel=2,
+                "leave out ratio_channels_to_ablate"
             )
         super().__init__(model, target_layers, reshape_transform, **named)
         self.batch_size = batch_size
