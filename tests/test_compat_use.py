@@ -23,7 +23,7 @@ from camlucida.compat.pytorch_grad_cam.utils.model_targets import (
     SemanticSegmentationTarget,
     SoftmaxOutputTarget,
 )
-from camlucida.errors import LayerError, OptionError, PictureError, TargetError
+from camlucida.errors import LayerError, ModelError, OptionError, PictureError, TargetError
 from test_compat import CASES, inputs, network, reshape, run, same, targets
 
 CNN, VIT = CASES[2], CASES[4]
@@ -254,8 +254,18 @@ def test_a_reshape_transform_that_does_not_fit() -> None:
 
 def test_volumes_are_refused() -> None:
     module = zoo.redraw(nn.Sequential(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten()))
-    with pytest.raises(PictureError):
+    with pytest.raises(PictureError, match="explain volumes with"):
         ours.GradCAM(module, [module[0]])(torch.randn(1, 1, 8, 8, 8))
+
+
+def test_detectors_are_refused() -> None:
+    class Boxes(nn.Sequential):
+        def forward(self, pictures: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+            return [{"boxes": one, "scores": one} for one in super().forward(pictures)]
+
+    module = Boxes(nn.Conv2d(3, 4, 3))
+    with pytest.raises(ModelError, match="explain detectors with"):
+        ours.EigenCAM(module, [module[0]])(zoo.noise())
 
 
 def test_a_blank_map_comes_with_its_reason() -> None:

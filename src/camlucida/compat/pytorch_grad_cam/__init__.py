@@ -29,6 +29,7 @@ from camlucida.compat.pytorch_grad_cam.refine_cam import RefineCAM
 from camlucida.compat.pytorch_grad_cam.score_cam import ScoreCAM
 from camlucida.compat.pytorch_grad_cam.seg_eigen_cam import SegEigenCAM
 from camlucida.compat.pytorch_grad_cam.shapley_cam import ShapleyCAM
+from camlucida.compat.pytorch_grad_cam.utils import find_layers, reshape_transforms  # noqa: F401 - as utils.…
 from camlucida.compat.pytorch_grad_cam.xgrad_cam import XGradCAM
 from camlucida.errors import OptionError
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camlucida.compat.pytorch_grad_cam._asked import Asked, UnclearError, channels_second, names_of
 from camlucida.compat.pytorch_grad_cam._said import warn
-from camlucida.errors import ModelError
+from camlucida.errors import ModelError, PictureError
 from camlucida.explainer import Explainer
 from camlucida.health import examine
 from camlucida.models.adapter import logits_of
@@ -51,6 +51,11 @@ class Engine:
     ) -> list[Explanation]:
         """Explanations in the order pictures × layers; ``kept`` gets what the method has seen."""
         entry, options = method
+        if pictures.ndim != 4:
+            raise PictureError(
+                f"pictures are (batch, channels, height, width), got {tuple(pictures.shape)}: explain volumes "
+                "with pytorch-grad-cam itself"
+            )
         self._size[:] = pictures.shape[-2:]
         self._explainer.batch_size = len(pictures)
         kept.clear()
@@ -111,6 +116,11 @@ def _warn(findings: Sequence[Finding]) -> None:
 
 def _as_it_is(output: Any) -> Tensor:
     """What targets are given: a tensor whatever its axes, else the logits in it."""
+    if isinstance(output, Sequence) and output and isinstance(output[0], Mapping):
+        raise ModelError(
+            "the model returned a list with boxes for each picture, and camlucida explains classifiers: "
+            "explain detectors with pytorch-grad-cam itself"
+        )
     return output if isinstance(output, Tensor) else logits_of(output)
 
 
