@@ -98,14 +98,14 @@ class Entry:
 
     def run(self, captured: Any, settings: Mapping[str, Any]) -> Any:
         """What the function makes of the fields of a ``Captured`` that it needs."""
-        own = {name: settings[name] for name in _signature(self.function)[1]}
+        own = {name: settings[name] for name in signature_of(self.function)[1]}
         return self.function(*(getattr(captured, need) for need in self.needs), **own)
 
     def aim(self, target: Any, settings: Mapping[str, Any]) -> Any:
         """The target that the method explains when it is asked for ``target``."""
         if self.target is None:
             return target
-        return self.target(target, **{name: settings[name] for name in _signature(self.target)[1]})
+        return self.target(target, **{name: settings[name] for name in signature_of(self.target)[1]})
 
     def option(self, name: str) -> Option:
         """The option called ``name``.
@@ -146,9 +146,9 @@ def method(
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         if name in _ENTRIES:
             raise ValueError(f"method {name!r} is registered twice, choose another name")
-        needs, options = _signature(function)
+        needs, options = signature_of(function)
         if "target" in facts:
-            options |= _signature(facts["target"])[1]
+            options |= signature_of(facts["target"])[1]
         _ENTRIES[name] = Entry(
             name, function, family, needs, MappingProxyType(options), paper, returns, **facts
         )
@@ -157,7 +157,8 @@ def method(
     return register
 
 
-def _signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Option]]:
+def signature_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Option]]:
+    """What a function needs (its positional parameters), and its options (the keyword-only ones)."""
     doc = inspect.getdoc(function) or ""
     needs, options = [], {}
     for parameter in inspect.signature(function).parameters.values():
