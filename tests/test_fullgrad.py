@@ -80,7 +80,7 @@ def watched(network: str) -> Watched:
     module, picture = build().double(), zoo.noise(1, size, size).double().requires_grad_()
     with BiasWatch() as watch:
         logit = module(picture)[0, INDEX]
-    slopes = torch.autograd.grad(logit, [picture, *(one.output for one in watch.found)])
+    slopes = torch.autograd.grad(logit, [picture, *(one.edge for one in watch.found)])
     terms = [one.term(slope).detach() for one, slope in zip(watch.found, slopes[1:], strict=True)]
     return Watched(float(logit.detach()), picture.detach(), slopes[0], watch, terms)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -29,20 +30,23 @@ _CHANNELS_LAST = (functional.layer_norm, functional.linear)
 
 @dataclass(frozen=True)
 class Biased:
-    """The output of an operation that adds ``bias`` (channels,), with its channels last or second."""
+    """Where an operation that adds ``bias`` (channels,) puts its output, with its channels last or second.
 
-    output: Tensor
+    ``edge`` stands for the output as it was, whatever is written to it afterwards.
+    """
+
+    edge: GradientEdge
     bias: Tensor
     channels_last: bool
 
     def term(self, gradient: Tensor) -> Tensor:
         """The bias times the gradient of the score with respect to the output, of the output's shape."""
-        trailing = 0 if self.channels_last else self.output.ndim - 2
+        trailing = 0 if self.channels_last else gradient.ndim - 2
         return gradient * self.bias.view(-1, *(1,) * trailing)
 
 
 class BiasWatch(TorchFunctionMode):
-    """While entered, ``found`` collects every operation that adds a bias; each hands on a clone."""
+    """While entered, ``found`` collects every operation that adds a bias and has a gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,10 +60,10 @@ class BiasWatch(TorchFunctionMode):
         if names is None:
             return output
         bias = _bias(func, dict(zip(names, args, strict=False)) | (kwargs or {}))
-        if bias is None:
-            return output
-        self.found.append(Biased(output, bias.detach(), func in _CHANNELS_LAST))
-        return output.clone()
+        if bias is not None and output.requires_grad:
+            edge = get_gradient_edge(output)
+            self.found.append(Biased(edge, bias.detach(), func in _CHANNELS_LAST))
+        return output
 
 
 def _bias(func: Callable[..., Any], given: dict[str, Any]) -> Tensor | None:

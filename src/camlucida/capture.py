@@ -163,7 +163,7 @@ def _run(
     captured: list[list[Captured]] = [[] for _ in layers]
     biased = watch.found if watch else []
     for t, score in enumerate(scores):
-        wanted = [*kept, *inputs, *(one.output for one in biased)] if recording else []
+        wanted = [*kept, *inputs, *(one.edge for one in biased)] if recording else []
         slopes = _slopes(score, wanted, t < len(scores) - 1, curved)
         if "gradients" in needs:
             _check_reached(layers, slopes)
@@ -186,7 +186,7 @@ def _check_finite(module: nn.Module, outputs: Tensor) -> None:
         )
 
 
-def _slopes(score: Tensor, wanted: list[Tensor], retain: bool, record: bool) -> Sequence[Tensor | None]:
+def _slopes(score: Tensor, wanted: list[Any], retain: bool, record: bool) -> Sequence[Tensor | None]:
     """The gradients of a target's score, summed over the batch; None where it does not depend."""
     if not (wanted and score.requires_grad):
         return [None] * len(wanted)
@@ -211,11 +211,11 @@ def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Readi
     for one, slope in zip(biased, slopes[1:], strict=True):
         if slope is None:
             continue
-        of_pictures = slopes[0] is not None and len(one.output) == len(slopes[0])  # and not of windows
-        layout = reading.grid_of(one.output, one.channels_last) if of_pictures else None
+        of_pictures = slopes[0] is not None and len(slope) == len(slopes[0])  # and not of windows
+        layout = reading.grid_of(slope, one.channels_last) if of_pictures else None
         if layout is not None:
             terms.append(_maps(layout, one.term(slope)))
-        elif one.output.numel() > len(one.output) * one.bias.numel():  # else it has no positions
+        elif slope.numel() > len(slope) * one.bias.numel():  # else it has no positions
             unplaced += 1
     own = None if slopes[0] is None else slopes[0].detach()
     return {"input_gradients": own, "bias_terms": tuple(terms), "unplaced": unplaced}
