@@ -17,7 +17,7 @@ FLOORS = [
     ["errors", "types"],
     ["files", "snapshot", "straight", "given"],
     ["registry", "images", "targets", "heatmap", "health", "custody"],
-    ["render", "aims"],
+    ["render", "aims", "metrics"],
     ["layers"],
     ["methods", "models", "taps", "bias", "chunks", "recording"],
     ["resume", "derivatives"],
@@ -26,7 +26,7 @@ FLOORS = [
     ["explanation", "prepare", "pipeline", "work"],
     ["batch"],
     ["sheet", "explainer"],
-    ["comparison", "diagnosis", "compat", "testbed"],
+    ["comparison", "diagnosis", "compat", "evaluation", "testbed"],
     ["cli"],
     ["__main__"],
 ]

@@ -78,8 +78,9 @@ def test_it_takes_the_place_of_what_is_found(method: str) -> None:
         (one,) = Explainer(net, reshape=reshape).explain(picture, [method], layers=[LAYER])
         runs.append(one)
     found, given, turned = (one.heatmap for one in runs)
-    assert torch.equal(given, found)
-    assert torch.allclose(turned.T, found, atol=1e-5 * float(found.abs().max()))
+    bound = 1e-4 * float(found.abs().max())  # ablation's small differences depend on the size of chunks
+    assert torch.allclose(given, found, atol=bound)
+    assert torch.allclose(turned.T, found, atol=bound)
     assert runs[2].provenance.layout == "own 4×4"
 
 

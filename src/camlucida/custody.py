@@ -52,7 +52,7 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
     Raises:
         ModelError: the model wrote to its own parameters while it ran.
     """
-    with _lock(module), torch.inference_mode(False), torch.no_grad(), straight():
+    with lock(module), torch.inference_mode(False), torch.no_grad(), straight():
         modules, parameters = list(module.modules()), list(module.parameters())
         snapshot = remember([part.__dict__ for part in modules])
         put_back_flags = _remember_flags(parameters)
@@ -72,7 +72,8 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
             put_back_flags()
 
 
-def _lock(module: nn.Module) -> threading.RLock:
+def lock(module: nn.Module) -> threading.RLock:
+    """Whoever holds it is the only one to borrow the module."""
     with _locks_guard:
         return _locks.setdefault(module, threading.RLock())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from camlucida.errors import OptionError, PictureError, one_of
 from camlucida.explanation import Explanation, versions
 from camlucida.given import given
 from camlucida.layers.known import Known
+from camlucida.layers.reshaped import Read, reading_by
 from camlucida.models.adapter import Adapter
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import described, load, split_layer
@@ -108,7 +110,7 @@ class Explainer:
         self.batch_size = chosen["batch_size"]
         self._given = (chosen["args"], chosen["kwargs"])
         key = cache_key(self.adapter) if chosen["cache"] and isinstance(model, str) else None
-        self.known = Known(self.module, self.adapter.logits_of, key, chosen["reshape"])
+        self.known = Known(self.module, self.adapter.logits_of, key, reading_by(chosen["reshape"]))
         if self._asked_layer:
             self.known.check(self._asked_layer)
 
@@ -176,6 +178,14 @@ class Explainer:
             with self.run_with_all():
                 return tuple(self.known.default(tensor).judged)
         return tuple(self.known.check(one) for one in name.split("+"))
+
+    def twin(self, module: nn.Module, layer: str | None, read: Read) -> Explainer:
+        """The same for a module of the same build; ``layer`` is looked at unless told, and ``read`` reads it."""
+        twin = copy(self)
+        twin.adapter, twin.module = replace(self.adapter, module=module), module
+        twin.known = Known(module, self.adapter.logits_of, None, read)
+        twin._asked_layer = layer
+        return twin
 
     def run_with_all(self) -> AbstractContextManager[None]:
         """While entered, the model gets whatever it takes beside the picture."""

@@ -17,6 +17,7 @@ from camlucida.cli.demonstration import demo
 from camlucida.cli.doctor import doctor
 from camlucida.cli.drawing import explain
 from camlucida.cli.listing import clear, layers, methods, models
+from camlucida.cli.measuring import evaluate, metrics, recommend
 from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
 from camlucida.errors import CamlucidaError
@@ -27,7 +28,7 @@ app = App(
     help="See where an image classifier looked: class activation maps over your own pictures.",
     help_epilogue="Begin with: camlucida explain photo.jpg   (or `camlucida COMMAND --help`)",
 )
-for _command in (explain, compare, demo, models, methods, layers, doctor):
+for _command in (explain, compare, demo, evaluate, recommend, models, methods, metrics, layers, doctor):
     app.command(_command)
 _cache = App(name="cache", help="What is known of models' layers, kept on disk between runs.")
 _cache.command(clear)

@@ -56,7 +56,7 @@ def methods() -> None:
         rows.append(
             (entry.name, entry.family, needs, entry.cost, options or "–", entry.paper.citation, entry.summary)
         )
-    _print_table(rows)
+    print_table(rows)
 
 
 def layers(model: str = "efficientnet_lite0", /, *, options: ModelOptions | None = None) -> None:
@@ -89,7 +89,7 @@ def layers(model: str = "efficientnet_lite0", /, *, options: ModelOptions | None
         found = judged.get(one.name)
         read = (str(found.layout), f"{found.verdict} {found.score:.2f}") if found else ("–", "")
         rows.append((one.name, one.module, shape, *read, "← default" if one.name in chosen else ""))
-    _print_table(rows)
+    print_table(rows)
     if choice:
         sys.stdout.write(f"default: {'+'.join(chosen)}, {WHY}\n")
     for line in (*(choice.remarks if choice else ()), reason):
@@ -107,7 +107,7 @@ def clear() -> None:
 WHY = "the last with positions, on most of which the whole score depends"
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
+def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as their widest entry; plain text, so that it can be searched and piped."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

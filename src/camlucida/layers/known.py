@@ -14,9 +14,9 @@ from camlucida.health import Finding, layer_chosen, layout_unsure
 from camlucida.images import Size
 from camlucida.layers import cache
 from camlucida.layers.layout import Layout, readings
-from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
+from camlucida.layers.locate import THOROUGH, Choice, candidates, choose, nearest
 from camlucida.layers.probe import Judged, probe
-from camlucida.layers.reshaped import Reshape, Reshaped, read_by
+from camlucida.layers.reshaped import Read, Reshaped
 from camlucida.layers.survey import Logits, Survey, survey
 
 
@@ -24,7 +24,7 @@ class Known:
     """The layers of ``module``.
 
     ``key`` tells a model that a library names from all others; what is found out is then kept on disk too.
-    ``reshape`` reads layers that are named, so that there is nothing to find out.
+    ``read`` says how layers that are named are read, so that there is nothing to find out.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class Known:
         module: nn.Module,
         logits_of: Logits,
         key: Mapping[str, Any] | None = None,
-        reshape: Reshape | None = None,
+        read: Read | None = None,
     ) -> None:
-        self._module, self._logits_of, self._key, self._reshape = module, logits_of, key, reshape
+        self._module, self._logits_of, self._key, self._read = module, logits_of, key, read
         self._surveys: dict[Size, Survey] = {}
         self._entries: dict[Size, cache.Entry] = {}
 
@@ -113,7 +113,7 @@ class Known:
         """
         notes: dict[str, tuple[Finding, ...]] = {}
         for name in names:
-            judged = None if self._reshape else self.judged(name, like)
+            judged = None if self._read else self.judged(name, like)
             if judged is None:
                 continue
             if "gradients" in needs:
@@ -135,8 +135,8 @@ class Known:
         Raises:
             LayerError: it returns something else than before.
         """
-        if self._reshape:
-            return read_by(self._reshape, tensor, _size(like))
+        if self._read:
+            return self._read(name, tensor, _size(like))
         layout = self._entry(like).judged[name].layout
         if not layout.fits(tuple(tensor.shape)):
             raise LayerError(
@@ -149,6 +149,16 @@ class Known:
         """What the probe says of every layer that may have positions."""
         places = [place for place in self.survey(like).places if place.layouts and place.calls == 1]
         return self._probe(like, {place.name: place.layouts for place in places}, 1)
+
+    def stages(self, like: Tensor) -> list[str]:
+        """The last verified layer of each grid that all paths run through, the latest first."""
+        looked = self.survey(like)
+        last: dict[Size, str] = {}
+        for place in candidates(looked):
+            if place.paths == looked.paths:
+                last[place.layouts[0].grid] = place.name
+        judged = {name: self.judged(name, like) for name in reversed(last.values())}
+        return [name for name, one in judged.items() if one and one.verdict == "verified"]
 
     def grid_of(self, like: Tensor, tensor: Tensor, channels_last: bool) -> Layout | None:
         """The layout of an operation's output whose channels are last or second; None if it has no positions.

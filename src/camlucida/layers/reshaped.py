@@ -57,6 +57,15 @@ class Reshaped:
         return output.view(len(maps), *like.shape[1:])
 
 
+# (layer name, what it returned, the input's size) → its layout
+Read = Callable[[str, Tensor, Size], Layout | Reshaped]
+
+
+def reading_by(function: Reshape | None) -> Read | None:
+    """Every layer read by one function."""
+    return None if function is None else lambda _, tensor, size: read_by(function, tensor, size)
+
+
 def read_by(function: Reshape, tensor: Tensor, size: Size) -> Layout | Reshaped:
     """How ``function`` reads a layer's output ``tensor``, for an input of ``size``.
 

@@ -26,7 +26,7 @@ class Trial:
     height, width) and the same class, ``of_class(index)`` (height, width) its map of this input for another of
     ``classes`` classes; ``index`` is the class itself. ``cascade()`` are its maps for copies of the model, the
     first with the weights of the last layer drawn anew, each following one with those of more, the last with
-    all. ``seed`` is for whatever a measure draws.
+    all. ``seed`` is for whatever a measure draws. ``ranking`` are the classes by falling logit of the input.
     """
 
     heatmap: Tensor
@@ -43,3 +43,4 @@ class Trial:
     of_class: Callable[[int], Tensor]
     cascade: Callable[[], Sequence[Tensor]]
     seed: int = 0
+    ranking: Sequence[int] = ()

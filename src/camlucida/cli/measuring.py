@@ -1,0 +1,198 @@
+"""``camlucida evaluate``, ``recommend`` and ``metrics``: which maps can be trusted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from camlucida.cli.listing import print_table
+from camlucida.cli.options import SEVERAL, ModelOptions
+from camlucida.cli.talk import say_error, say_note, tracked, waiting
+
+if TYPE_CHECKING:
+    from camlucida.evaluation.items import Item
+    from camlucida.evaluation.run import Evaluation
+    from camlucida.explainer import Explainer
+
+_MEASURES = ("deletion", "insertion", "road_combined")
+_METHODS = ("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "eigencam", "eigengradcam")
+
+
+@Parameter(name="*", group=Group("Measuring", sort_key=1))
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured, and by what."""
+
+    method: Annotated[tuple[str, ...], SEVERAL] = ()
+    """What `camlucida methods` lists; seven that take one forward unless said. Repeat it for several."""
+
+    layer: Annotated[tuple[str, ...], SEVERAL] = ()
+    """A layer that `camlucida layers` lists; repeat it for several."""
+
+    metric: Annotated[tuple[str, ...], SEVERAL] = ()
+    """What `camlucida metrics` lists; deletion, insertion and road_combined unless said."""
+
+    masks: Path | None = None
+    """A folder with a picture of the same name for each, white where the object is."""
+
+    seed: int = 0
+    """For whatever is drawn by chance: noise, floors, bootstrap."""
+
+    out: Path = Path("results/evaluation")
+    """A folder. A run that was cut off goes on where it was."""
+
+    quiet: Annotated[bool, Parameter(negative="")] = False
+    """Say nothing but errors on stderr."""
+
+
+def metrics() -> None:
+    """List the measures: family, which way is better, between what they lie, their options and paper."""
+    from camlucida.metrics.registry import metrics as known
+
+    rows = [("metric", "family", "better", "range", "options", "paper", "what it says")]
+    for one in known().values():
+        options = ", ".join(f"{option.name}={option.default}" for option in one.options.values())
+        bounds = f"{one.bounds[0]:g} to {one.bounds[1]:g}"
+        rows.append((one.name, one.family, one.better, bounds, options or "–", one.paper.citation, one.summary))
+    print_table(rows)
+
+
+def evaluate(
+    source: Path,
+    /,
+    *,
+    model: str = "efficientnet_lite0",
+    measuring: Measuring = Measuring(),
+    options: ModelOptions = ModelOptions(),
+) -> None:
+    """Measure how far maps can be trusted, beside maps that know nothing.
+
+    Prints a table: each number with its 95 % interval over the pictures, `≈floor` where it is not better than a
+    random map, a spot in the centre and the picture's edges. Writes evaluation.json, .csv and ranking.png.
+
+    Parameters
+    ----------
+    source
+        A folder with a folder of pictures for each class, a folder of pictures (then the model's own top class
+        is explained), or a .csv table of path, label and box, which is left top right bottom in pixels.
+    model
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
+    """
+    from camlucida.evaluation import report
+
+    explainer, items = _ready(source, model, measuring, options)
+    found, asked = _measured(explainer, items, measuring, measuring.layer or (None,))
+    print_table(report.table(found))
+    for path in report.write(found, measuring.out, asked):
+        sys.stdout.write(f"{path}\n")
+    _end(found, measuring)
+
+
+def recommend(
+    source: Path,
+    /,
+    *,
+    model: str = "efficientnet_lite0",
+    measuring: Measuring = Measuring(),
+    options: ModelOptions = ModelOptions(),
+) -> None:
+    """Which method and layer to use for a model, on your pictures, with the numbers.
+
+    Tries methods at the last layers of the three coarsest grids, and ranks them by the mean of their ranks.
+    What the best is not better than by more than chance is said to be as good.
+
+    Parameters
+    ----------
+    source
+        As for `camlucida evaluate`.
+    model
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
+    """
+    from camlucida.diagnosis import noise_for
+    from camlucida.evaluation import report
+    from camlucida.evaluation.run import advice
+
+    explainer, items = _ready(source, model, measuring, options)
+    with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
+        layers = measuring.layer or tuple(explainer.known.stages(noise_for(explainer))[:3])
+    found, asked = _measured(explainer, items, measuring, layers)
+    report.write(found, measuring.out, asked)
+    names = [one.name for one in found.measures]
+    rows = [("", "method and layer", "mean rank", *names, "seconds")]
+    for place, one in enumerate(advice(found), 1):
+        said = "best" if place == 1 else "no significant difference" if one.as_good else ""
+        numbers = [report.text_of(one.standings[name].cell) for name in names]
+        rows.append((said, one.way, f"{one.rank:.1f}", *numbers, f"{found.seconds(one.way):.3f}"))
+    print_table(rows)
+    _end(found, measuring)
+
+
+def _ready(
+    source: Path, model: str, measuring: Measuring, options: ModelOptions
+) -> tuple[Explainer, list[Item]]:
+    from camlucida.evaluation.items import items_in
+
+    with waiting(f"loading {model}", measuring.quiet):
+        explainer = options.explainer(model)
+    labels = explainer.adapter.labels
+    return explainer, items_in(source, labels, len(labels) if labels else None, measuring.masks)
+
+
+def _measured(
+    explainer: Explainer, items: Sequence[Item], measuring: Measuring, layers: Sequence[str | None]
+) -> tuple[Evaluation, dict[str, Any]]:
+    """The evaluation, and what was asked."""
+    from camlucida.evaluation.judge import Judge
+    from camlucida.evaluation.records import Records
+    from camlucida.evaluation.run import evaluate as run
+    from camlucida.evaluation.run import measures_of, ways_of
+
+    ways = ways_of(measuring.method or _METHODS, layers)
+    measures = measures_of(measuring.metric or _MEASURES)
+    _check_truth(items, [measure.name for measure, _ in measures if "mask" in measure.needs])
+    judge = Judge(explainer, ways, measures, measuring.seed)
+    asked = {
+        "model": explainer.title,
+        "weights": explainer.adapter.weights,
+        "ways": [str(way) for way in ways],
+        "measures": {measure.name: settings for measure, settings in measures},
+        "seed": measuring.seed,
+    }
+    track = partial(_tracked, quiet=measuring.quiet)
+    return run(judge, items, Records(measuring.out, asked), track), asked
+
+
+def _tracked(items: Sequence[Item], quiet: bool) -> Iterable[Item]:
+    return tracked(items, "measuring", quiet)
+
+
+def _check_truth(items: Sequence[Item], names: Sequence[str]) -> None:
+    from camlucida.errors import OptionError
+
+    blind = next((item for item in items if not item.boxes and item.mask is None), None)
+    if names and blind:
+        raise OptionError(
+            f"{', '.join(names)} needs to know where the object is, and nothing says so for {blind.path}: give "
+            "a table with boxes, or `--masks FOLDER`"
+        )
+
+
+def _end(found: Evaluation, measuring: Measuring) -> None:
+    """Say what failed and what was spared; exit with 1 if pictures failed."""
+    if found.asked:
+        spared = found.asked - found.run
+        say_note(
+            f"{found.pictures} pictures, {found.run} variants run, {spared} of {found.asked} known before",
+            measuring.quiet,
+        )
+    for path, reason in found.failed.items():
+        say_error(reason if path in reason else f"{path}: {reason}")
+    if found.failed:
+        say_error(f"{len(found.failed)} of {len(found.failed) + found.pictures} pictures failed")
+        raise SystemExit(1)

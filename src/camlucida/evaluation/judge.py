@@ -1,0 +1,107 @@
+"""What measures say of the maps of one picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from camlucida.errors import OptionError
+from camlucida.evaluation.cascade import randomised
+from camlucida.evaluation.scorer import Count
+from camlucida.evaluation.shown import Bench, Shown, Way
+from camlucida.evaluation.truth import mask_of
+from camlucida.explainer import Explainer
+from camlucida.prepare import prepare
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camlucida.evaluation.items import Item
+    from camlucida.metrics.registry import Metric
+
+Measures = Sequence[tuple["Metric", Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the measures say of one way and one picture; ``seconds`` is what the map of that way takes alone."""
+
+    path: str
+    way: str
+    index: int
+    probability: float
+    values: Mapping[str, float]
+    seconds: float
+
+
+class Judge:
+    """A model, the ways to make maps of it, and what those are measured by."""
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        ways: Sequence[Way],
+        measures: Measures,
+        seed: int = 0,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.explainer, self.ways, self.measures, self.seed = explainer, ways, measures, seed
+        self.count = Count()
+        self._bench = Bench(explainer, ways, self._drawn_anew, self.count, seed, options)
+        self._seconds: dict[Way, float] = {}
+        self._copies: list[Explainer] = []
+        self._like: Tensor | None = None
+
+    def rows(self, item: Item) -> list[Row]:
+        """A row for each way.
+
+        Raises:
+            CamlucidaError: the picture cannot be read or explained, or its mask does not fit.
+        """
+        prepared = prepare(item.path, self.explainer.adapter, self.explainer.preprocess)
+        mask = mask_of(item, prepared.frame)
+        return self.rows_of(prepared.tensor, item.target, mask, str(item.path))
+
+    def rows_of(self, picture: Tensor, target: int | None, mask: Tensor | None, path: str) -> list[Row]:
+        """A row for each way, of an input (channels, height, width); ``mask`` (height, width) if known.
+
+        Raises:
+            OptionError: a measure needs a mask and there is none.
+        """
+        blind = [measure.name for measure, _ in self.measures if mask is None and "mask" in measure.needs]
+        if blind:
+            raise OptionError(
+                f"{', '.join(blind)} needs to know where the object is in {path}: give boxes or masks"
+            )
+        self._like = picture
+        shown = Shown(self._bench, picture, target, mask)
+        rows = []
+        for way in self.ways:
+            trial = shown.trial(way)
+            values = {measure.name: measure.run(trial, settings) for measure, settings in self.measures}
+            rows.append(Row(path, str(way), shown.index, shown.probability, values, self._timed(shown, way)))
+        return rows
+
+    def _timed(self, shown: Shown, way: Way) -> float:
+        """Timed once, on the first picture, where a map was made before."""
+        if way not in self._seconds:
+            begun = time.perf_counter()
+            shown.maps([way], shown.picture[None])
+            self._seconds[way] = time.perf_counter() - begun
+        return self._seconds[way]
+
+    def _drawn_anew(self) -> Sequence[Explainer]:
+        """Copies of the model, whose layers are read as the model's own: nothing is found out about them."""
+        if not self._copies:
+            assert self._like is not None, "asked for by a picture"
+            names = {way.layer for way in self.ways if not way.is_floor}
+            layers = {one for name in names for one in self.explainer.layer_names(name, self._like)}
+            with self.explainer.run_with_all():
+                judged = {name: self.explainer.known.judged(name, self._like) for name in layers}
+            layouts = {name: one.layout for name, one in judged.items() if one}
+            default = "+".join(self.explainer.layer_names(None, self._like))
+            for module in randomised(self.explainer.module, seed=self.seed):
+                self._copies.append(self.explainer.twin(module, default, lambda name, *_: layouts[name]))
+        return self._copies

@@ -1,0 +1,105 @@
+"""An evaluation as a table, files and a picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camlucida.files import written_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from camlucida.evaluation.run import Evaluation
+    from camlucida.evaluation.summary import Cell
+
+NOT_BETTER = "≈floor"  # behind a number that is not better than each floor by more than chance
+_ARROW = {"higher": "↑", "lower": "↓"}
+
+
+def table(evaluation: Evaluation) -> list[list[str]]:
+    """A head and a line for each way: numbers with intervals, and the seconds that a map takes."""
+    numbers = evaluation.cells()
+    names = [f"{one.name} {_ARROW[one.better]}" for one in evaluation.measures]
+    lines = [["method", *names, "seconds"]]
+    for way in evaluation.ways:
+        shown = [text_of(numbers[way, one.name]) for one in evaluation.measures]
+        lines.append([way, *shown, f"{evaluation.seconds(way):.3f}"])
+    return lines
+
+
+def text_of(cell: Cell) -> str:
+    """The number with its interval, and a mark where it is no better than a floor."""
+    if not isfinite(cell.value):
+        return "–"
+    mark = f" {NOT_BETTER}" if cell.beats_floors is False else ""
+    return f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]{mark}"
+
+
+def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> list[Path]:
+    """``evaluation.json``, ``evaluation.csv`` and ``ranking.png``.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    paths = [folder / name for name in ("evaluation.json", "evaluation.csv", "ranking.png")]
+    numbers = evaluation.cells()
+    report = {
+        "asked": dict(asked),
+        "pictures": evaluation.pictures,
+        "failed": evaluation.failed,
+        "variants": {"asked": evaluation.asked, "run": evaluation.run},
+        "ways": [
+            {
+                "way": way,
+                "seconds": evaluation.seconds(way),
+                "measures": {one.name: _plain(numbers[way, one.name]) for one in evaluation.measures},
+            }
+            for way in evaluation.ways
+        ],
+    }
+    with written_whole(paths[0]) as path:
+        path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with written_whole(paths[1]) as path, path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        names = [one.name for one in evaluation.measures]
+        rows.writerow(["path", "way", "class", "probability", *names])
+        for row in evaluation.rows:
+            rows.writerow(
+                [row.path, row.way, row.index, row.probability, *(row.values.get(name) for name in names)]
+            )
+    with written_whole(paths[2]) as path:
+        _draw(evaluation, numbers, path)
+    return paths
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    """For JSON, which has no NaN."""
+    numbers = {"value": cell.value, "low": cell.low, "high": cell.high}
+    finite = {name: number if isfinite(number) else None for name, number in numbers.items()}
+    return {**finite, "pictures": cell.count, "beats floors": cell.beats_floors}
+
+
+def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Cell], path: Path) -> None:
+    """For each measure the ways as dots with their intervals, the best on top, floors in grey."""
+    from matplotlib.figure import Figure
+
+    from camlucida.metrics.floors import FLOORS
+
+    measures, ways = evaluation.measures, evaluation.ways
+    figure = Figure(figsize=(3.2 * len(measures) + 1, 0.32 * len(ways) + 1.2), layout="constrained")
+    for axes, one in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
+        shown = [way for way in ways if isfinite(numbers[way, one.name].value)]
+        shown.sort(key=lambda way: numbers[way, one.name].value, reverse=one.better == "lower")
+        for place, way in enumerate(shown):
+            cell, colour = numbers[way, one.name], "0.6" if way in FLOORS else "C0"
+            axes.plot([cell.low, cell.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+            axes.plot(cell.value, place, "o", color=colour, markersize=5)
+        axes.set_yticks(range(len(shown)), shown, fontsize=8)
+        axes.set_title(f"{one.name} ({one.better} is better)", fontsize=9)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.grid(axis="x", color="0.9")
+    figure.savefig(path, dpi=150)

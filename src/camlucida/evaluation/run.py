@@ -1,0 +1,131 @@
+"""Pictures through the judge, one after the other, whatever happens to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from camlucida.errors import CamlucidaError, OptionError
+from camlucida.evaluation.judge import Judge, Row
+from camlucida.evaluation.shown import Way
+from camlucida.evaluation.summary import Cell, Standing, better, cells, ranking, values_of
+from camlucida.metrics.floors import FLOORS
+from camlucida.metrics.registry import Metric, metric_called
+from camlucida.registry import entry
+
+if TYPE_CHECKING:
+    from camlucida.evaluation.items import Item
+    from camlucida.evaluation.records import Records
+
+Track = Callable[[Sequence["Item"]], Iterable["Item"]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of a run: rows, pictures that failed with their reasons, and variants of pictures run."""
+
+    rows: list[Row]
+    measures: list[Metric]
+    seed: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    asked: int = 0
+    run: int = 0
+
+    @property
+    def ways(self) -> list[str]:
+        return list(dict.fromkeys(row.way for row in self.rows))
+
+    @property
+    def pictures(self) -> int:
+        return len({row.path for row in self.rows})
+
+    def cells(self) -> dict[tuple[str, str], Cell]:
+        """By way and measure; see ``summary.cells``."""
+        return cells(self.rows, self.measures, self.seed)
+
+    def ranking(self, metric: str) -> list[Standing]:
+        """Ways, the best first; see ``summary.ranking``."""
+        return ranking(self.rows, metric_called(metric), self.seed)
+
+    def seconds(self, way: str) -> float:
+        """What the map of one picture took, by itself."""
+        return next(row.seconds for row in self.rows if row.way == way)
+
+
+def ways_of(methods: Sequence[str], layers: Sequence[str | None] = (None,), floors: bool = True) -> list[Way]:
+    """Methods × layers, and the floors behind them.
+
+    Raises:
+        OptionError: there is no such method.
+    """
+    named = [entry(name).name for name in methods]
+    ways = [Way(method, layer) for layer in layers for method in named]
+    return [*ways, *(Way(name) for name in FLOORS if floors)]
+
+
+def evaluate(
+    judge: Judge, items: Sequence[Item], records: Records | None = None, track: Track = lambda items: items
+) -> Evaluation:
+    """Every picture, those that ``records`` has left out; one that fails is noted and the others go on."""
+    rows: list[Row] = list(records.rows) if records else []
+    done = records.done if records else set()
+    failed: dict[str, str] = {}
+    for item in track([item for item in items if str(item.path) not in done]):
+        try:
+            found = judge.rows(item)
+        except OptionError:
+            raise  # it would be the same for each
+        except CamlucidaError as error:
+            failed[str(item.path)] = str(error)
+            continue
+        if records:
+            records.add(found)
+        rows += found
+    measures = [measure for measure, _ in judge.measures]
+    return Evaluation(rows, measures, judge.seed, failed, judge.count.asked, judge.count.run)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A way, its mean rank by several measures, and whether the best one is better by any of them."""
+
+    way: str
+    rank: float
+    as_good: bool
+    standings: dict[str, Standing]
+
+
+def advice(evaluation: Evaluation) -> list[Advice]:
+    """Ways by their mean rank over all measures, the best first; floors are left out.
+
+    A way is as good as the best where by no measure the best is better by more than chance.
+    """
+    tables = {one.name: evaluation.ranking(one.name) for one in evaluation.measures}
+    places = {name: {one.way: place for place, one in enumerate(table, 1)} for name, table in tables.items()}
+    complete = [way for way in evaluation.ways if all(way in ranks for ranks in places.values())]
+    complete.sort(key=lambda way: sum(ranks[way] for ranks in places.values()))
+    found = []
+    for way in complete:
+        own = {name: next(one for one in table if one.way == way) for name, table in tables.items()}
+        as_good = not any(_better(evaluation, complete[0], way, one) for one in evaluation.measures)
+        rank = sum(ranks[way] for ranks in places.values()) / max(len(places), 1)
+        found.append(Advice(way, rank, as_good, own))
+    return found
+
+
+def _better(evaluation: Evaluation, way: str, other: str, metric: Metric) -> bool:
+    values, others = (values_of(evaluation.rows, one, metric) for one in (way, other))
+    return better(values, others, metric, evaluation.seed)
+
+
+def measures_of(
+    names: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[tuple[Metric, Mapping[str, Any]]]:
+    """Measures by name with their settings.
+
+    Raises:
+        OptionError: there is no such measure or option.
+    """
+    found = [metric_called(name) for name in names]
+    return [(one, one.settings((options or {}).get(one.name))) for one in found]

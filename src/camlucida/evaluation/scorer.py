@@ -1,0 +1,54 @@
+"""The class's probability and logit for many variants of one picture, each run once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camlucida.chunks import Pace, in_chunks
+from camlucida.custody import lent
+
+
+@dataclass
+class Count:
+    """How many variants were asked for, and how many of them were run."""
+
+    asked: int = 0
+    run: int = 0
+    pace: Pace = field(default_factory=Pace)
+
+
+class Scorer:
+    """A model on variants of one picture; what has been run once is remembered.
+
+    Methods and measures share variants: the plain picture, the baseline, a map's imputations.
+    """
+
+    def __init__(
+        self, module: nn.Module, logits_of: Callable[[Any], Tensor], picture: Tensor, count: Count
+    ) -> None:
+        self._module, self._logits_of, self._like, self._count = module, logits_of, picture, count
+        self._known: dict[bytes, Tensor] = {}
+
+    def logits(self, make: Callable[[range], Tensor], count: int) -> Tensor:
+        """(count, classes) in float64, for variants (channels, height, width) that ``make(indices)`` gives."""
+        with lent(self._module):
+            return in_chunks(lambda indices: self._chunk(make(indices)), count, self._count.pace)
+
+    def _chunk(self, variants: Tensor) -> Tensor:
+        keys = [blake2b(one.contiguous().numpy().tobytes(), digest_size=16).digest() for one in variants.cpu()]
+        new = {key: place for place, key in enumerate(keys) if key not in self._known}
+        self._count.asked += len(keys)
+        self._count.run += len(new)
+        if new:
+            chosen = variants[list(new.values())].to(self._like)
+            if chosen.device.type == "cpu":
+                chosen = chosen.contiguous(memory_format=torch.channels_last)  # convolutions are faster so
+            outputs = self._logits_of(self._module(chosen)).double().cpu()
+            self._known.update(zip(new, outputs, strict=True))
+        return torch.stack([self._known[key] for key in keys])

@@ -1,0 +1,143 @@
+"""One picture on which maps are tried: what all of its trials share is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from camlucida.errors import ModelError
+from camlucida.evaluation.scorer import Count, Scorer
+from camlucida.metrics.floors import FLOORS
+from camlucida.metrics.trial import Trial
+
+if TYPE_CHECKING:
+    from camlucida.explainer import Explainer
+    from camlucida.types import Make
+
+_COARSE = 14  # cells a side, of a floor's map
+
+
+@dataclass(frozen=True)
+class Way:
+    """A method at a layer, None for the model's default; or one of the floors."""
+
+    method: str
+    layer: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.layer}" if self.layer else self.method
+
+    @property
+    def is_floor(self) -> bool:
+        return self.method in FLOORS
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all pictures share: a model, ways to make maps, copies of it drawn anew, and what was counted."""
+
+    explainer: Explainer
+    ways: Sequence[Way]
+    copies: Callable[[], Sequence[Explainer]]
+    count: Count
+    seed: int = 0
+    options: Mapping[str, Mapping[str, Any]] | None = None
+
+
+class Shown:
+    """An input (channels, height, width) and its class: ``target``, or for None the model's top one."""
+
+    def __init__(self, bench: Bench, picture: Tensor, target: int | None, mask: Tensor | None) -> None:
+        self._bench, self.picture, self._mask = bench, picture.detach(), mask
+        adapter = bench.explainer.adapter
+        self._scorer = Scorer(bench.explainer.module, adapter.logits_of, self.picture, bench.count)
+        with bench.explainer.run_with_all():
+            self._plain = self._scorer.logits(lambda _: self.picture[None], 1)[0]
+        if len(self._plain) < 2:
+            raise ModelError("measures need a model with two classes or more, this one returns a single number")
+        self.index = int(self._plain.argmax()) if target is None else target
+        self.probability = float(self._plain.softmax(dim=0)[self.index])
+        self._maps: dict[Way, Tensor] = {}
+        self._cascades: list[dict[Way, Tensor]] = []
+
+    def trial(self, way: Way) -> Trial:
+        """All that a measure can ask for of one way."""
+        if not self._maps:
+            self._maps = self.maps(self._bench.ways, self.picture[None])
+        coarse = self._maps[way][0]
+        return Trial(
+            heatmap=self._whole(coarse[None])[0],
+            coarse=adaptive_avg_pool2d(coarse[None], _COARSE)[0] if way.is_floor else coarse,
+            picture=self.picture.cpu(),
+            probability=self.probability,
+            logit=float(self._plain[self.index]),
+            score=self._score,
+            logits=self._logits,
+            mask=self._mask,
+            index=self.index,
+            classes=len(self._plain),
+            again=lambda pictures: self._whole(self.maps([way], pictures)[way]),
+            of_class=lambda index: self._whole(self.maps([way], self.picture[None], index)[way])[0],
+            cascade=partial(self._cascade, way),
+            seed=self._bench.seed,
+            ranking=self._plain.argsort(descending=True, stable=True).tolist(),
+        )
+
+    def maps(
+        self,
+        ways: Sequence[Way],
+        pictures: Tensor,
+        index: int | None = None,
+        explainer: Explainer | None = None,
+    ) -> dict[Way, Tensor]:
+        """For each way the maps (n, height, width) of inputs (n, channels, height, width), on the CPU.
+
+        Methods of one layer share the capture.
+        """
+        found = {
+            way: torch.stack([FLOORS[way.method](one.cpu(), self._bench.seed) for one in pictures])
+            for way in ways
+            if way.is_floor
+        }
+        explainer = explainer or self._bench.explainer
+        for layer in dict.fromkeys(way.layer for way in ways if not way.is_floor):
+            chosen = [way for way in ways if way.layer == layer and not way.is_floor]
+            explanations = explainer.explain(
+                pictures.to(self.picture),
+                [way.method for way in chosen],
+                [self.index if index is None else index],
+                [layer],
+                self._bench.options,
+            )
+            for place, way in enumerate(chosen):
+                maps = [one.heatmap.cpu().float() for one in explanations[place :: len(chosen)]]
+                found[way] = torch.stack(maps)
+        return found
+
+    def _cascade(self, way: Way) -> list[Tensor]:
+        """The maps of a way for each copy of the model; those of all ways are made together."""
+        if not self._cascades:
+            ways = self._bench.ways
+            self._cascades = [
+                self.maps(ways, self.picture[None], explainer=copy) for copy in self._bench.copies()
+            ]
+        return [self._whole(maps[way])[0] for maps in self._cascades]
+
+    def _whole(self, maps: Tensor) -> Tensor:
+        """Maps (n, height, width) at the input's size."""
+        size = (int(self.picture.shape[1]), int(self.picture.shape[2]))
+        return interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+    def _score(self, make: Make, count: int) -> Tensor:
+        with self._bench.explainer.run_with_all():
+            return self._scorer.logits(make, count).softmax(dim=1)[:, self.index]
+
+    def _logits(self, make: Make, count: int) -> Tensor:
+        with self._bench.explainer.run_with_all():
+            return self._scorer.logits(make, count)[:, self.index]

@@ -1,0 +1,109 @@
+"""What many pictures say together: means with bootstrap intervals, and which differences are not chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from camlucida.evaluation.judge import Row
+from camlucida.metrics.floors import FLOORS
+from camlucida.metrics.registry import Metric, mean
+
+Values = np.ndarray[Any, Any]
+
+DRAWS = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measure of one way over all pictures: the number, its interval, and of how many pictures.
+
+    ``beats_floors`` says whether it is better than each floor by more than chance; None where there is none.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+    beats_floors: bool | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a way stands by one measure: its cell, and whether the best one is better by more than chance."""
+
+    way: str
+    cell: Cell
+    as_good: bool
+
+
+def values_of(rows: Sequence[Row], way: str, metric: Metric) -> dict[str, float]:
+    """By picture, where there is a number."""
+    found = {row.path: row.values[metric.name] for row in rows if row.way == way and metric.name in row.values}
+    return {path: value for path, value in found.items() if np.isfinite(value)}
+
+
+def cells(rows: Sequence[Row], measures: Sequence[Metric], seed: int = 0) -> dict[tuple[str, str], Cell]:
+    """By way and measure."""
+    ways = list(dict.fromkeys(row.way for row in rows))
+    floors = [way for way in ways if way in FLOORS]
+    found = {}
+    for metric in measures:
+        values = {way: values_of(rows, way, metric) for way in ways}
+        for way in ways:
+            beats = None
+            if floors and way not in FLOORS:
+                beats = all(better(values[way], values[floor], metric, seed) for floor in floors)
+            found[way, metric.name] = _cell(list(values[way].values()), metric, seed, beats)
+    return found
+
+
+def better(one: Mapping[str, float], other: Mapping[str, float], metric: Metric, seed: int = 0) -> bool:
+    """Whether ``one`` is better by more than chance: the interval of the difference, by picture, excludes 0."""
+    paths = sorted(one.keys() & other.keys())
+    if len(paths) < 2:
+        return False
+    pairs = np.array([[one[path], other[path]] for path in paths])
+    sign = 1 if metric.better == "higher" else -1
+    draws = _draws(len(pairs), seed)
+    drawn = sign * (_computed(metric, pairs[draws, 0]) - _computed(metric, pairs[draws, 1]))
+    return bool(np.quantile(drawn, (1 - LEVEL) / 2) > 0)
+
+
+def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[Standing]:
+    """Ways by one measure, the best first; floors are left out, and so are ways without a number."""
+    table = cells(rows, [metric], seed)
+    ways = [way for way, _ in table if way not in FLOORS and np.isfinite(table[way, metric.name].value)]
+    ways.sort(key=lambda way: table[way, metric.name].value, reverse=metric.better == "higher")
+    if not ways:
+        return []
+    best = values_of(rows, ways[0], metric)
+    return [
+        Standing(way, table[way, metric.name], not better(best, values_of(rows, way, metric), metric, seed))
+        for way in ways
+    ]
+
+
+def _cell(values: Sequence[float], metric: Metric, seed: int, beats: bool | None) -> Cell:
+    if not values:
+        return Cell(float("nan"), float("nan"), float("nan"), 0, beats)
+    drawn = _computed(metric, np.array(values)[_draws(len(values), seed)])
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Cell(metric.compute(list(values)), float(low), float(high), len(values), beats)
+
+
+def _computed(metric: Metric, samples: Values) -> Values:
+    """The measure's number for each sample (samples, pictures)."""
+    if metric.compute is mean:
+        means: Values = samples.mean(axis=1)
+        return means
+    return np.array([metric.compute(sample.tolist()) for sample in samples])
+
+
+def _draws(count: int, seed: int) -> Values:
+    """Which pictures make up each of the bootstrap's samples (DRAWS, count)."""
+    return np.random.default_rng(seed).integers(count, size=(DRAWS, count))

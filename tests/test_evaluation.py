@@ -1,0 +1,428 @@
+"""Maps of many pictures, measured: what is read, what is shared, what is said, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import zoo
+from camlucida import Explainer
+from camlucida.cli import main
+from camlucida.errors import OptionError, OutputError, PictureError, TargetError
+from camlucida.evaluation.cascade import randomised
+from camlucida.evaluation.items import Item, items_in
+from camlucida.evaluation.judge import Judge, Row
+from camlucida.evaluation.records import Records
+from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
+from camlucida.evaluation.scorer import Count, Scorer
+from camlucida.evaluation.shown import Way
+from camlucida.evaluation.summary import better, cells, ranking
+from camlucida.evaluation.truth import mask_of
+from camlucida.images import Frame
+from camlucida.metrics.registry import Metric, metric_called
+from camlucida.registry import Paper
+
+LABELS = ["tench, Tinca tinca", "tiger cat", "great white shark"]
+
+
+def picture(path: Path, size: tuple[int, int] = (40, 30), seed: int = 0) -> Path:
+    """A file of noise, ``size`` being (width, height)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(256, size=(size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def measure(name: str = "m", better: Any = "higher", **facts: Any) -> Metric:
+    return Metric(name, lambda: 0.0, "faithfulness", (), {}, Paper("", 0, "", ""), better, (0, 1), **facts)
+
+
+def rows_of(values: dict[str, list[float]], name: str = "m") -> list[Row]:
+    return [
+        Row(f"{i}.png", way, 0, 0.5, {name: value}, 0.1)
+        for way, numbers in values.items()
+        for i, value in enumerate(numbers)
+    ]
+
+
+# -- what is evaluated ------------------------------------------------------------------------------------
+
+
+def test_a_folder_by_classes(tmp_path: Path) -> None:
+    for name in ("tiger_cat/b.png", "tiger_cat/a.png", "2/c.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    found = items_in(tmp_path, LABELS, 3)
+    assert [(item.path.name, item.target) for item in found] == [("c.jpg", 2), ("a.png", 1), ("b.png", 1)]
+
+
+def test_a_folder_of_pictures_has_no_classes(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    assert items_in(tmp_path, LABELS, 3) == [Item(tmp_path / "a.png")]
+
+
+def test_a_table(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("path,label,box\na.png,tinca tinca,1 2 3 4\nb.png,2,0 0 5 5; 6 6 7 8.5\nc.png,,\n")
+    found = items_in(table, LABELS, 3)
+    assert [item.path for item in found] == [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    assert [item.target for item in found] == [0, 2, None]
+    assert found[1].boxes == ((0, 0, 5, 5), (6, 6, 7, 8.5))
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("path,label\na.png,dog\n", TargetError, "dog"),
+        ("path,label\na.png,3\n", OptionError, "classes 0 to 2"),
+        ("file,label\na.png,1\n", OptionError, "columns path, label"),
+        ("path,label,box\na.png,1,1 2 3\n", OptionError, "left top right bottom"),
+        ("path,label,box\na.png,1,3 2 1 4\n", OptionError, "left is less than right"),
+        ("path,label\n", OptionError, "columns path, label"),
+    ],
+)
+def test_a_table_that_is_none(tmp_path: Path, text: str, error: type[Exception], said: str) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(text)
+    with pytest.raises(error, match=said):
+        items_in(table, LABELS, 3)
+
+
+def test_each_picture_needs_its_mask(tmp_path: Path) -> None:
+    for name in ("photos/a.png", "photos/b.png", "masks/a.png"):
+        picture(tmp_path / name)
+    with pytest.raises(OptionError, match=r"no mask for b\.png"):
+        items_in(tmp_path / "photos", LABELS, 3, tmp_path / "masks")
+    picture(tmp_path / "masks" / "b.jpg")
+    found = items_in(tmp_path / "photos", LABELS, 3, tmp_path / "masks")
+    assert [item.mask.name for item in found if item.mask] == ["a.png", "b.jpg"]
+
+
+# -- where the object is ----------------------------------------------------------------------------------
+
+
+def test_boxes_lie_in_the_models_input_as_in_the_picture() -> None:
+    """A picture of 8×4 of which the model sees the 4×4 in the middle, at twice the size."""
+    frame = Frame((4, 8), (2, 0, 6, 4), (8, 8))
+    mask = mask_of(Item(Path("x"), boxes=((0, 1, 3, 2), (5, 3, 8, 4))), frame)
+    assert mask is not None
+    expected = torch.zeros(8, 8, dtype=torch.bool)
+    expected[2:4, 0:2] = True
+    expected[6:8, 6:8] = True
+    assert torch.equal(mask, expected)
+
+
+def test_what_the_model_pads_is_not_the_object() -> None:
+    frame = Frame((2, 2), (-1, -1, 3, 3), (4, 4))
+    mask = mask_of(Item(Path("x"), boxes=((0, 0, 2, 2),)), frame)
+    assert mask is not None
+    assert mask.int().tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+
+
+def test_a_mask_is_a_picture_of_the_same_size(tmp_path: Path) -> None:
+    drawn = np.zeros((4, 6), np.uint8)
+    drawn[1, 2:4] = 255
+    Image.fromarray(drawn).save(tmp_path / "m.png")
+    item = Item(Path("x"), mask=tmp_path / "m.png")
+    mask = mask_of(item, Frame.whole((4, 6)))
+    assert mask is not None
+    assert torch.equal(mask, torch.from_numpy(drawn > 0))
+    with pytest.raises(PictureError, match=r"6×4 and its picture 5×4"):
+        mask_of(item, Frame.whole((4, 5)))
+    with pytest.raises(PictureError, match="outside the picture"):
+        mask_of(Item(Path("x"), boxes=((0, 0, 7, 2),)), Frame.whole((4, 6)))
+    assert mask_of(Item(Path("x")), Frame.whole((4, 6))) is None
+
+
+# -- what is shared ---------------------------------------------------------------------------------------
+
+
+class Counting(nn.Module):
+    def __init__(self, net: nn.Module, seen: list[int]) -> None:
+        super().__init__()
+        self.net, self.count = net, seen.append
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        self.count(len(pictures))
+        return self.net(pictures)
+
+
+def test_a_variant_is_run_once() -> None:
+    seen: list[int] = []
+    net, count = Counting(zoo.resnet(), seen), Count()
+    pictures = zoo.noise(4)
+    scorer = Scorer(net, lambda output: output, pictures[0], count)
+    order = torch.tensor([0, 1, 0, 2, 2, 3, 1])
+    found = scorer.logits(lambda indices: pictures[order[indices.start : indices.stop]], len(order))
+    with torch.no_grad():
+        assert torch.allclose(found.float(), net.net(pictures)[order], atol=1e-5)
+    assert sum(seen) == count.run == 4
+    assert count.asked == 7
+    again = scorer.logits(lambda indices: pictures[indices.start : indices.stop], 4)
+    assert count.run == 4
+    assert torch.equal(again, found[[0, 1, 3, 5]])
+
+
+def test_methods_and_measures_of_one_picture_share_runs() -> None:
+    """The three drops look at the same picture, and both ends of a curve are the same for all methods."""
+    net = zoo.resnet()
+    measures = measures_of(["deletion", "average_drop", "average_gain", "increase_in_confidence"])
+    judge = Judge(Explainer(net), ways_of(["gradcam", "layercam"], floors=False), measures)
+    judge.rows_of(zoo.noise()[0], 3, None, "x")
+    alone = []
+    for way in judge.ways:
+        for one in measures:
+            lone = Judge(Explainer(net), [way], [one])
+            lone.rows_of(zoo.noise()[0], 3, None, "x")
+            alone.append(lone.count.run)
+    assert judge.count.run < judge.count.asked
+    assert judge.count.run < sum(alone) - 6
+
+
+def test_rows_are_what_each_measure_says_by_itself() -> None:
+    explainer, shown = Explainer(zoo.resnet()), zoo.noise()[0]
+    names = ["insertion", "entropy"]
+    (row, floor, *_) = Judge(explainer, ways_of(["gradcam"]), measures_of(names)).rows_of(
+        shown, None, None, "x"
+    )
+    (explanation,) = explainer.explain(shown)
+    assert (row.index, row.way, row.path) == (explanation.index, "gradcam", "x")
+    assert row.probability == pytest.approx(explanation.probability, abs=1e-6)
+    whole = torch.nn.functional.interpolate(explanation.heatmap[None, None], (64, 64), mode="bilinear")[0, 0]
+    assert row.values["entropy"] == pytest.approx(metric_called("entropy").update(whole), rel=1e-6)
+    assert set(floor.values) == set(names)
+    assert row.seconds > 0
+
+
+def test_copies_lose_their_weights_from_the_last_layer_on() -> None:
+    net = zoo.resnet()
+    names = [name for name, part in net.named_modules() if list(part.parameters(recurse=False))]
+    before = {name: net.get_submodule(name).weight.clone() for name in names}
+    changed = []
+    for copy in randomised(net, seed=1):
+        assert copy is not net
+        changed.append([not torch.equal(copy.get_submodule(name).weight, before[name]) for name in names])
+    assert [sum(one) for one in changed] == [1, round(len(names) / 3), round(2 * len(names) / 3), len(names)]
+    assert changed[0][-1]
+    assert all(torch.equal(net.get_submodule(name).weight, before[name]) for name in names)
+    first = next(randomised(net, seed=1)).fc.weight
+    assert torch.equal(first, next(randomised(net, seed=1)).fc.weight)
+    assert not torch.equal(first, next(randomised(net, seed=2)).fc.weight)
+
+
+@pytest.mark.parametrize("build", [zoo.resnet, zoo.vit])
+def test_sanity_is_measured_on_copies(build: Any) -> None:
+    net = build()
+    ways = [*ways_of(["gradcam", "eigencam"], floors=False), Way("edges")]
+    judge = Judge(Explainer(net), ways, measures_of(["randomisation", "random_logit"]))
+    gradcam, eigencam, edges = judge.rows_of(zoo.noise()[0], None, None, "x")
+    assert edges.values["randomisation"] == pytest.approx(1)  # which does not look at the model
+    assert edges.values["random_logit"] == pytest.approx(1)
+    assert eigencam.values["random_logit"] == pytest.approx(1)  # which does not look at the class
+    assert abs(gradcam.values["randomisation"]) < 0.95
+
+
+# -- what many say together -------------------------------------------------------------------------------
+
+
+def test_intervals_are_those_of_the_bootstrap() -> None:
+    values = [0.1, 0.5, 0.3, 0.9, 0.4, 0.2]
+    cell = cells(rows_of({"a": values}), [measure()])["a", "m"]
+    draws = np.random.default_rng(0).integers(6, size=(2000, 6))
+    expected = np.quantile(np.array(values)[draws].mean(axis=1), [0.025, 0.975])
+    assert cell.value == pytest.approx(0.4)
+    assert (cell.low, cell.high) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+    assert cell.count == 6
+    assert cell.beats_floors is None
+
+
+def test_a_measure_can_have_its_own_way_to_one_number() -> None:
+    one = measure(compute=max)
+    cell = cells(rows_of({"a": [1, 2, 3]}), [one])["a", "m"]
+    assert (cell.value, cell.high) == (3, 3)
+    assert cell.low < 3
+
+
+def test_a_method_has_to_beat_each_floor() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(size=30)
+    rows = rows_of(
+        {
+            "good": list(base + 0.3),
+            "lucky": list(base + rng.normal(0, 0.3, 30)),
+            "random-map": list(base),
+            "centre": list(base + 0.1),
+        }
+    )
+    found = cells(rows, [measure()])
+    assert found["good", "m"].beats_floors
+    assert not found["lucky", "m"].beats_floors
+    assert found["centre", "m"].beats_floors is None
+    worse = cells(rows, [measure(better="lower")])
+    assert not worse["good", "m"].beats_floors
+
+
+def test_differences_are_judged_picture_by_picture() -> None:
+    """Far smaller than the spread over pictures, and yet always there."""
+    base = list(np.random.default_rng(0).uniform(size=20))
+    one = {str(i): value + 0.01 for i, value in enumerate(base)}
+    other = {str(i): value for i, value in enumerate(base)}
+    assert better(one, other, measure())
+    assert not better(other, one, measure())
+    assert not better(one, other, measure(better="lower"))
+    assert not better({"0": 1.0}, {"0": 0.0}, measure())  # one picture says nothing
+    assert not better(one, {"elsewhere": 0.0}, measure())
+
+
+def test_ranking_says_what_is_as_good_as_the_best() -> None:
+    rng = np.random.default_rng(1)
+    base = rng.uniform(size=25)
+    values = {"a": base + 0.2, "b": base + 0.2 + rng.normal(0, 0.05, 25), "c": base, "edges": base + 9}
+    rows = rows_of({way: list(numbers) for way, numbers in values.items()})
+    found = ranking(rows, measure())
+    assert [one.way for one in found] in (["a", "b", "c"], ["b", "a", "c"])
+    assert [one.as_good for one in found] == [True, True, False]
+
+
+def test_advice_is_the_mean_rank_of_all_measures() -> None:
+    rows = [
+        Row(f"{i}.png", way, 0, 0.5, {"deletion": one + i / 100, "insertion": other + i / 100}, 0.1)
+        for way, one, other in (("a", 0.5, 0.9), ("b", 0.1, 0.8), ("c", 0.3, 0.1), ("edges", 0.0, 1.0))
+        for i in range(8)
+    ]
+    found = advice(Evaluation(rows, [metric_called("deletion"), metric_called("insertion")]))
+    assert [(one.way, one.rank) for one in found] == [("b", 1.5), ("a", 2.0), ("c", 2.5)]
+    assert [one.as_good for one in found] == [True, False, False]
+
+
+def test_a_value_that_is_not_a_number_is_left_out() -> None:
+    cell = cells(rows_of({"a": [0.2, float("nan"), 0.4]}), [measure()])["a", "m"]
+    assert cell.value == pytest.approx(0.3)
+    assert cell.count == 2
+    assert np.isnan(cells(rows_of({"a": [float("nan")]}), [measure()])["a", "m"].value)
+
+
+# -- a run that is cut off, and pictures that fail --------------------------------------------------------
+
+
+def small() -> Explainer:
+    """Takes pictures."""
+    return Explainer(zoo.resnet(), preprocess="tutorial")
+
+
+def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    paths = [picture(tmp_path / "photos" / f"{i}.png", (64, 64), i) for i in range(3)]
+    items = [Item(path) for path in paths]
+    ways, measures = ways_of(["gradcam"]), measures_of(["entropy"])
+    asked = {"ways": [str(way) for way in ways]}
+
+    def run(items: list[Item]) -> Evaluation:
+        return evaluate(
+            Judge(Explainer(zoo.resnet(), preprocess="tutorial"), ways, measures),
+            items,
+            Records(tmp_path, asked),
+        )
+
+    whole = run(items[:2])
+    with (tmp_path / "rows.jsonl").open("a") as file:  # the next was cut off between its rows, in the second
+        file.write(json.dumps({**vars(whole.rows[0]), "path": str(paths[2])}) + '\n{"path": "')
+    both = run(items)
+    assert [row.path for row in both.rows] == [str(path) for path in paths for _ in ways]
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert len(lines) == 1 + 3 * len(ways)
+    assert run(items).asked == 0
+    with pytest.raises(OutputError, match="rows of another run"):
+        Records(tmp_path, {"ways": ["other"]})
+
+
+def test_one_broken_picture_does_not_stop_the_others(tmp_path: Path) -> None:
+    good = picture(tmp_path / "a.png", (64, 64))
+    broken = tmp_path / "b.png"
+    broken.write_bytes(b"no picture")
+    judge = Judge(
+        Explainer(zoo.resnet(), preprocess="tutorial"), ways_of(["gradcam"]), measures_of(["entropy"])
+    )
+    found = evaluate(judge, [Item(broken), Item(good)])
+    assert {row.path for row in found.rows} == {str(good)}
+    assert list(found.failed) == [str(broken)]
+
+
+def test_a_measure_that_needs_masks_says_so() -> None:
+    judge = Judge(Explainer(zoo.resnet()), ways_of(["gradcam"]), measures_of(["pointing_game"]))
+    with pytest.raises(OptionError, match="pointing_game needs to know where the object is"):
+        judge.rows_of(zoo.noise()[0], None, None, "x")
+
+
+# -- the commands -----------------------------------------------------------------------------------------
+
+
+def run_command(*arguments: object, code: int = 0) -> None:
+    stopped = 0
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        stopped = stop.code
+    assert stopped == code
+
+
+MODEL = ("--model", "test_resnet.r160_in1k", "--weights", "random")
+
+
+def test_evaluate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(3):
+        picture(tmp_path / "photos" / f"{i}.png", (64, 64), i)
+    (tmp_path / "photos" / "x.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    asked = ("--method", "gradcam", "--metric", "entropy", "--metric", "average_drop", "--out", out)
+    run_command("evaluate", tmp_path / "photos", *MODEL, *asked, code=1)
+    said, errors = capsys.readouterr()
+    lines = said.splitlines()
+    assert lines[0].split()[:3] == ["method", "average_drop", "↓"] or "entropy" in lines[0]
+    assert [line.split()[0] for line in lines[1:5]] == ["gradcam", "random-map", "centre", "edges"]
+    assert "1 of 4 pictures failed" in errors
+    assert "x.png" in errors
+    report = json.loads((out / "evaluation.json").read_text())
+    assert report["pictures"] == 3
+    assert report["ways"][0]["measures"]["entropy"]["pictures"] == 3
+    table = (out / "evaluation.csv").read_text().splitlines()
+    assert table[0] == "path,way,class,probability,entropy,average_drop"
+    assert len(table) == 1 + 3 * 4
+    with Image.open(out / "ranking.png") as drawn:
+        assert drawn.width > 500
+
+
+def test_recommend_says_what_is_as_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(3):
+        picture(tmp_path / "photos" / f"{i}.png", (64, 64), i)
+    asked = ("--method", "gradcam", "--method", "layercam", "--metric", "entropy", "--out", tmp_path / "out")
+    run_command("recommend", tmp_path / "photos", *MODEL, *asked, "--quiet")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("best")
+    assert len(lines) > 3  # more than one layer
+
+
+def test_metrics_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("metrics")
+    said = capsys.readouterr().out
+    for name in ("deletion", "insertion", "road_combined", "pointing_game", "randomisation", "adcc"):
+        assert f"\n{name} " in said
+
+
+def test_evaluate_refuses_what_it_cannot_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "photos" / "a.png", (64, 64))
+    run_command(
+        "evaluate", tmp_path / "photos", *MODEL, "--metric", "pointing_game", "--out", tmp_path / "o", code=2
+    )
+    assert "needs to know where the object is" in capsys.readouterr().err
+    run_command(
+        "evaluate", tmp_path / "photos", *MODEL, "--metric", "delation", "--out", tmp_path / "o", code=2
+    )
+    assert "deletion" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
