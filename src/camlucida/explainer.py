@@ -180,7 +180,7 @@ class Explainer:
         return tuple(self.known.check(one) for one in name.split("+"))
 
     def twin(self, module: nn.Module, layer: str | None, read: Read) -> Explainer:
-        """The same for a module of the same build; ``layer`` is looked at unless told, and ``read`` reads it."""
+        """The same for a module of the same build; ``layer`` is looked at unless told, ``read`` reads it."""
         twin = copy(self)
         twin.adapter, twin.module = replace(self.adapter, module=module), module
         twin.known = Known(module, self.adapter.logits_of, None, read)

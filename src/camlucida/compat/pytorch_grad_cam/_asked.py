@@ -14,13 +14,18 @@ from torch import Tensor, nn
 from camlucida.compat.pytorch_grad_cam._said import warn
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.errors import LayerError, TargetError
+from camlucida.images import Size
 from camlucida.layers.layout import readings
 
 PeerTarget = Callable[[Any], Tensor]  # what the model returns for one picture → one number
 
 
 class UnclearError(LayerError):
-    """A layer's output is read in more than one way."""
+    """What layer ``name`` returns is read in more than one way."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"layer {name!r} is read in more than one way: give a reshape_transform")
+        self.name = name
 
 
 @dataclass(frozen=True)
@@ -50,19 +55,39 @@ class Chosen:
         return torch.stack([score.reshape(()) for score in scores])
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """In the place of a target where no score is looked at."""
+
+    index: int | None
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return outputs.new_zeros(len(outputs))
+
+
 class Asked:
-    """One target a picture: ``choose`` makes it of what the model returns for the plain picture."""
+    """One target a picture: ``choose`` makes it of what the model returns for the plain picture.
+
+    ``scored`` is whether the method looks at the score: else the target is kept and not asked.
+    """
 
     def __init__(self, choose: Callable[[Tensor], PeerTarget]) -> None:
         self._choose = choose
+        self.scored = True
         self.chosen: PeerTarget | None = None
         self.output: Tensor | None = None
 
-    def bind(self, outputs: Tensor, picture: int) -> Chosen:
+    def bind(self, outputs: Tensor, picture: int) -> Chosen | Nothing:
         """The target for this picture, kept for whoever asks again."""
         self.output = outputs[picture].detach()
-        self.chosen = self._choose(self.output)
-        return Chosen(self.chosen)
+        if self.scored or self.output.ndim == 1:
+            self.chosen = self._choose(self.output)
+        bound = Chosen(self.chosen) if self.chosen else None
+        if self.scored and bound:
+            return bound
+        if bound and bound.index is not None and self.output.ndim == 1:
+            self.output[bound.index]  # a class that does not exist is an IndexError all the same
+        return Nothing(bound.index if bound else None)
 
 
 class Later:
@@ -115,16 +140,26 @@ def names_of(layers: Sequence[nn.Module], module: nn.Module) -> list[str]:
     return [names[id(layer)] for layer in layers]
 
 
-def channels_second(tensor: Tensor, size: Sequence[int]) -> Tensor:
-    """A layer's output as it is, where it cannot be anything but (batch, channels, height, width).
+def is_channels_second(shape: tuple[int, ...], size: Size) -> bool:
+    """Whether an output can only be (batch, channels, height, width), for an input of ``size``."""
+    if len(shape) != 4:
+        return False
+    kinds = {layout.kind for layout in readings(shape, shape[0], size)}
+    if kinds:
+        return kinds == {"NCHW"}
+    fits_last = shape[1] <= size[0] and shape[2] <= size[1]  # strides may differ: then no reading has both
+    return shape[2:] == (1, 1) or (shape[2] <= size[0] and shape[3] <= size[1] and not fits_last)
 
-    Raises:
-        UnclearError: it can.
+
+def in_older_order(third: Any, fourth: Any) -> tuple[dict[str, Any], Any, Any]:
+    """What older releases put in third and fourth place, ``use_cuda`` and ``reshape_transform``.
+
+    Gives the older arguments by name, the reshape function, and what is left for the fourth place.
     """
-    found = readings(tuple(tensor.shape), len(tensor), (size[0], size[1]))
-    if tensor.ndim != 4 or any(layout.kind != "NCHW" for layout in found):
-        raise UnclearError(f"a layer returns {tuple(tensor.shape)}: give a reshape_transform")
-    return tensor
+    if not isinstance(third, bool):
+        return {}, third, fourth
+    function = callable(fourth) and not isinstance(fourth, nn.Module)
+    return {"use_cuda": third}, fourth if function else None, None if function else fourth
 
 
 def of_older_releases(older: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._asked import Asked, UnclearError, channels_second, names_of
+from camlucida.compat.pytorch_grad_cam._asked import Asked, UnclearError, is_channels_second, names_of
 from camlucida.compat.pytorch_grad_cam._said import warn
 from camlucida.errors import ModelError, PictureError
 from camlucida.explainer import Explainer
 from camlucida.health import examine
+from camlucida.images import Size
+from camlucida.layers.layout import Layout
 from camlucida.models.adapter import logits_of
 from camlucida.registry import Entry, Paper
 from camlucida.targets import PerPicture
@@ -36,10 +38,14 @@ class Engine:
     def __init__(
         self, model: nn.Module, layers: Sequence[nn.Module], reshape: Callable[[Tensor], Tensor] | None
     ) -> None:
-        self._size = [0, 0]  # of the input, once there is one
-        self._made = partial(Explainer, model, cache=False, logits_of=_as_it_is)
-        self._explainer = self._made(reshape=reshape or partial(channels_second, size=self._size))
+        made = partial(Explainer, model, cache=False, logits_of=_as_it_is)
+        self._explainer = made(reshape=reshape)
         self.names: list[str | None] = [*names_of(layers, self._explainer.module)]
+        self.module = self._explainer.module
+        self._found: dict[tuple[str, Size], Layout] = {}
+        self._prober = self._explainer
+        if reshape is None:
+            self._explainer = self._explainer.twin(self.module, None, self._read)
 
     def run(
         self,
@@ -56,24 +62,52 @@ class Engine:
                 f"pictures are (batch, channels, height, width), got {tuple(pictures.shape)}: explain volumes "
                 "with pytorch-grad-cam itself"
             )
-        self._size[:] = pictures.shape[-2:]
+        for one in asked:
+            one.scored = set(entry.needs) != {"activations"}
         self._explainer.batch_size = len(pictures)
-        kept.clear()
-        try:
-            found = self._explainer.explain(
-                pictures,
-                [_recording(entry, kept)],
-                [PerPicture(asked)],
-                self.names,
-                {entry.name: options},
-                ("eigen",) if eigen else (),
-            )
-        except UnclearError:  # then the probe shall say
-            self._explainer = self._made(reshape=None)
-            return self.run(pictures, asked, method, eigen, kept)
-        kept.activations = _by_layer(kept.activations, len(self.names), len(pictures))
-        kept.gradients = _by_layer(kept.gradients, len(self.names), len(pictures))
+        while True:
+            kept.clear()
+            try:
+                found = self._explainer.explain(
+                    pictures,
+                    [_recording(entry, kept)],
+                    [PerPicture(asked)],
+                    self.names,
+                    {entry.name: options},
+                    ("eigen",) if eigen else (),
+                )
+            except UnclearError as error:  # then the probe shall say
+                self._probe(error.name, pictures[0])
+            else:
+                break
+        kept.activations = self._by_layer(kept.activations, len(pictures))
+        kept.gradients = self._by_layer(kept.gradients, len(pictures))
         return found
+
+    def _read(self, name: str, tensor: Tensor, size: Size) -> Layout:
+        """Where its shape leaves no doubt, what the layer returns; else what the probe has said."""
+        shape = tuple(tensor.shape)
+        if is_channels_second(shape, size):
+            return Layout("NCHW", (shape[2], shape[3]))
+        if (name, size) not in self._found:
+            raise UnclearError(name)
+        return self._found[name, size]
+
+    def _probe(self, name: str, picture: Tensor) -> None:
+        judged = self._prober.known.judged(name, picture)
+        if judged is None:
+            raise UnclearError(name)
+        self._found[name, (int(picture.shape[-2]), int(picture.shape[-1]))] = judged.layout
+
+    def _by_layer(self, seen: list[Tensor], pictures: int) -> list[Tensor]:
+        """One tensor a target layer of all pictures, which were explained in parts where memory ended."""
+        if not seen:
+            return []
+        names = list(dict.fromkeys(self.names))
+        whole = {name: torch.cat(seen[place :: len(names)]).cpu() for place, name in enumerate(names)}
+        if any(len(one) != pictures for one in whole.values()):
+            raise ModelError("the device's memory ended on the way: give fewer pictures at once")
+        return [whole[name] for name in self.names]
 
 
 def captured(needs: Sequence[str]) -> Entry:
@@ -121,7 +155,17 @@ def _as_it_is(output: Any) -> Tensor:
             "the model returned a list with boxes for each picture, and camlucida explains classifiers: "
             "explain detectors with pytorch-grad-cam itself"
         )
-    return output if isinstance(output, Tensor) else logits_of(output)
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, (list, tuple)) and output and isinstance(output[0], Tensor):
+        return output[0]  # which is what the peer hands to the target of a single picture
+    try:
+        return logits_of(output)
+    except ModelError:
+        raise ModelError(
+            f"targets are given what the model returns for a picture, and it returned {type(output).__name__}: "
+            "wrap it in a module whose forward returns a tensor"
+        ) from None
 
 
 def _recording(entry: Entry, kept: ActivationsAndGradients) -> Entry:
@@ -138,13 +182,3 @@ def _recording(entry: Entry, kept: ActivationsAndGradients) -> Entry:
         return result
 
     return replace(entry, function=function)
-
-
-def _by_layer(seen: list[Tensor], layers: int, pictures: int) -> list[Tensor]:
-    """One tensor a layer of all pictures, which have been explained in parts where memory ended."""
-    if not seen:
-        return []
-    whole = [torch.cat(seen[place::layers]) for place in range(layers)]
-    if any(len(one) != pictures for one in whole):
-        raise ModelError("the device's memory ended on the way: give fewer pictures at once")
-    return whole

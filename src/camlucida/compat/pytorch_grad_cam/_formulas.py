@@ -49,6 +49,8 @@ def contributions_of(method: str, options: Mapping[str, Any], activations: Array
 
 def weights_in(contributions: Array, activations: Array) -> Array:
     """The weights (batch, channels) by which contributions are activations, read where those are largest."""
+    if contributions.ndim != activations.ndim:
+        raise OptionError("this method has maps of its own and no weights: write get_cam_image instead")
     flat, own = (
         contributions.reshape(*contributions.shape[:2], -1),
         activations.reshape(*activations.shape[:2], -1),

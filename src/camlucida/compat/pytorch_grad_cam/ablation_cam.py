@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from camlucida.compat.pytorch_grad_cam._asked import in_older_order
 from camlucida.compat.pytorch_grad_cam._formulas import Array
 from camlucida.compat.pytorch_grad_cam._said import warn
 from camlucida.compat.pytorch_grad_cam.ablation_layer import (
@@ -36,6 +37,7 @@ class AblationCAM(BaseCAM):
         ratio_channels_to_ablate: float = 1.0,
         **named: Any,
     ) -> None:
+        moved, reshape_transform, ablation_layer = in_older_order(reshape_transform, ablation_layer)
         if ablation_layer is not None and type(ablation_layer) not in _PLAIN:
             raise OptionError(
                 f"channels are set to zero here and {type(ablation_layer).__name__} would not be asked: leave "
@@ -46,8 +48,9 @@ class AblationCAM(BaseCAM):
                 "all channels are ablated, exactly and in less time than a choice of them takes there: "
                 "leave out ratio_channels_to_ablate"
             )
-        super().__init__(model, target_layers, reshape_transform, **named)
-        self.batch_size = batch_size
+        super().__init__(model, target_layers, reshape_transform, **moved, **named)
+        self.ablation_layer, self.batch_size = ablation_layer, batch_size
+        self.ratio_channels_to_ablate = ratio_channels_to_ablate
 
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: Targets, eigen_smooth: bool) -> list[Array]:
         """As for all methods; the peer divides by the score and not by its magnitude."""

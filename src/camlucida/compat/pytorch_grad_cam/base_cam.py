@@ -11,13 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import registry
-from camlucida.compat.pytorch_grad_cam._asked import Asked, Later, PeerTarget, asked_for, of_older_releases
+from camlucida.compat.pytorch_grad_cam._asked import (
+    Asked,
+    Later,
+    PeerTarget,
+    asked_for,
+    in_older_order,
+    of_older_releases,
+)
 from camlucida.compat.pytorch_grad_cam._engine import Engine, captured, stacked, warn_of, warn_of_maps
 from camlucida.compat.pytorch_grad_cam._formulas import Array, Peer, contributions_of, projection, weights_in
 from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+from camlucida.custody import lock
 from camlucida.errors import OptionError
 from camlucida.explanation import Explanation
 from camlucida.smoothing import merge, views
@@ -55,9 +63,9 @@ class BaseCAM:
         strict_parity: bool = False,
         **older: Any,
     ) -> None:
-        if isinstance(reshape_transform, bool):  # where use_cuda once stood
-            older, reshape_transform = {"use_cuda": reshape_transform, **older}, None
-        old = of_older_releases(older, _OLD_INIT)
+        moved, reshape, fourth = in_older_order(reshape_transform, compute_input_gradient)
+        compute_input_gradient = bool(fourth)
+        old = of_older_releases({**moved, **older}, _OLD_INIT)
         layers = target_layers if old["target_layer"] is None else [old["target_layer"]]
         if layers is None:
             raise TypeError("__init__() missing 1 required argument: 'target_layers'")
@@ -67,16 +75,17 @@ class BaseCAM:
                 "compute_input_gradient and detach, or derive from pytorch-grad-cam's own class"
             )
         self.model = model.cuda() if old["use_cuda"] else model
-        self.target_layers, self.reshape_transform = list(layers), reshape_transform
+        self.target_layers, self.reshape_transform = list(layers), reshape
         self.uses_gradients = (
             "gradients" in registry.entry(self.method).needs if self.method else uses_gradients
         )
+        self.compute_input_gradient, self.detach = compute_input_gradient, detach
         self.tta_transforms, self.strict_parity = tta_transforms, strict_parity
         self.options: dict[str, Any] = {}
         self.batch_size = 32
         self.outputs: Tensor | None = None
-        self.activations_and_grads = ActivationsAndGradients()
-        self._engine = Engine(self.model, self.target_layers, reshape_transform)
+        self.activations_and_grads = ActivationsAndGradients(model, self.target_layers, reshape)
+        self._engine = Engine(self.model, self.target_layers, reshape)
         self._found: list[Explanation] = []
 
     @property
@@ -99,8 +108,9 @@ class BaseCAM:
         """
         old = of_older_releases(older, _OLD_CALL)
         if old["target_category"] is not None:
-            classes = np.broadcast_to(old["target_category"], len(input_tensor)).tolist()
-            targets = [ClassifierOutputTarget(index) for index in classes]
+            categories = np.atleast_1d(old["target_category"]).tolist()
+            each = len(input_tensor) if len(categories) == 1 else 1
+            targets = [ClassifierOutputTarget(index) for index in categories * each]
         run = self.forward_augmentation_smoothing if aug_smooth else self.forward
         return run(input_tensor, targets, eigen_smooth)
 
@@ -126,9 +136,13 @@ class BaseCAM:
             maps.append(view.deaugment_mask(seen[:, None])[:, 0])
         return _array(torch.stack(maps).mean(dim=0).float())
 
+    def get_target_width_height(self, input_tensor: Tensor) -> tuple[int, int]:
+        """The input's size, (width, height)."""
+        return int(input_tensor.shape[-1]), int(input_tensor.shape[-2])
+
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: Targets, eigen_smooth: bool) -> list[Array]:
         """For each layer its maps (batch, 1, height, width) at the input's size, scaled to 0…1."""
-        size = (int(input_tensor.shape[-1]), int(input_tensor.shape[-2]))
+        size = self.get_target_width_height(input_tensor)
         if self._is_own(eigen_smooth):
             activations = [_array(one) for one in self.activations_and_grads.activations]
             gradients = [_array(one) for one in self.activations_and_grads.gradients]
@@ -212,6 +226,10 @@ class BaseCAM:
 
     def _forward(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         input_tensor = input_tensor.to(self.device)
+        with lock(self._engine.module):  # what is kept of a call is this object's
+            return self._run(input_tensor, asked, eigen_smooth)
+
+    def _run(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         own = self._is_own(eigen_smooth)
         needs = ("activations", "gradients")[: 1 + self.uses_gradients]
         entry = captured(needs) if own else registry.entry(self.method)
@@ -223,7 +241,7 @@ class BaseCAM:
             self.activations_and_grads,
         )
         self.outputs = torch.stack([one.output for one in asked if one.output is not None])
-        targets = [one.chosen for one in asked if one.chosen is not None]
+        targets = [one.chosen for one in asked if one.chosen]
         return self.aggregate_multi_layers(self.compute_cam_per_layer(input_tensor, targets, eigen_smooth))
 
 

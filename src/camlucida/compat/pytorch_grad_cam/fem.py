@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from camlucida.compat.pytorch_grad_cam._asked import in_older_order
 from camlucida.compat.pytorch_grad_cam._formulas import Peer, fem
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 
@@ -24,7 +25,9 @@ class FEM(BaseCAM):
         k: float = 2,
         **named: Any,
     ) -> None:
-        super().__init__(model, target_layers, reshape_transform, **named)
+        moved, reshape_transform, k_given = in_older_order(reshape_transform, k)
+        k = 2 if k_given is None else k_given
+        super().__init__(model, target_layers, reshape_transform, **moved, **named)
         self.k = k
         self.options = {"k": float(k)}
         self.peer = Peer(image=lambda activations, _: fem(activations, k))

@@ -54,6 +54,11 @@ class FinerCAM:
         return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
 
     @property
+    def uses_gradients(self) -> bool:
+        """Whether the map is made of gradients."""
+        return self.base_cam.uses_gradients
+
+    @property
     def outputs(self) -> Tensor | None:
         """The logits of the last call."""
         return self.base_cam.outputs

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from camlucida.compat.pytorch_grad_cam._asked import in_older_order
 from camlucida.compat.pytorch_grad_cam._formulas import Peer, kpcacam
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 
@@ -26,7 +27,9 @@ class KPCA_CAM(BaseCAM):  # noqa: N801 - the peer's name
         gamma: float | None = None,
         **named: Any,
     ) -> None:
-        super().__init__(model, target_layers, reshape_transform, **named)
+        moved, reshape_transform, kernel_given = in_older_order(reshape_transform, kernel)
+        kernel = "sigmoid" if kernel_given is None else kernel_given
+        super().__init__(model, target_layers, reshape_transform, **moved, **named)
         self.kernel, self.gamma = kernel, gamma
         self.options = {"kernel": kernel, "gamma": gamma or 0.0}
         self.peer = Peer(image=partial(kpcacam, self.options))

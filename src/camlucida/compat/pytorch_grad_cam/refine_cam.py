@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any, Self
 
 import numpy as np
@@ -22,13 +23,12 @@ class RefineCAM:
         model: nn.Module,
         target_layers: Sequence[nn.Module],
         reshape_transform: Callable[[Tensor], Tensor] | None = None,
-        base_method: type[BaseCAM] = GradCAMPlusPlus,
+        base_method: Callable[..., Any] = GradCAMPlusPlus,
         **kwargs: Any,
     ) -> None:
-        product = type(
-            f"Product{base_method.__name__}", (base_method,), {"aggregate_multi_layers": _multiplied}
-        )
-        self.base_cam: BaseCAM = product(model, target_layers, reshape_transform, **kwargs)
+        self._cam = base_method(model, target_layers, reshape_transform, **kwargs)
+        self.base_cam: BaseCAM = getattr(self._cam, "base_cam", self._cam)  # that of a wrapper such as FinerCAM
+        self.base_cam.aggregate_multi_layers = MethodType(_multiplied, self.base_cam)
 
     def __call__(self, *given: Any, **named: Any) -> Array:
         return self.forward(*given, **named)
@@ -41,7 +41,8 @@ class RefineCAM:
         aug_smooth: bool = False,
     ) -> Array:
         """Maps (batch, height, width)."""
-        return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
+        maps: Array = self._cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
+        return maps
 
     def __enter__(self) -> Self:
         return self
