@@ -195,7 +195,10 @@ def test_the_order_of_older_releases(name: str) -> None:
 def test_a_category_for_each_picture() -> None:
     module = cnn()
     cam = ours.GradCAM(module, [module[5]])
-    with pytest.warns(DeprecationWarning, match="target_category"), pytest.raises(TargetError, match="got 3 for 2 pictures"):
+    with (
+        pytest.warns(DeprecationWarning, match="target_category"),
+        pytest.raises(TargetError, match="got 3 for 2 pictures"),
+    ):
         cam(zoo.noise(2, 32, 32), target_category=[1, 2, 3])
 
 
