@@ -21,7 +21,7 @@ benchmarks: .venv/.benchmarks
 	$(BIN)/python benchmarks/overhead.py
 
 clean:
-	rm -rf .venv results docs/_build docs/gallery docs/methods docs/measured
+	rm -rf .venv results docs/_build docs/gallery docs/methods docs/metrics docs/measured
 
 # An extra is installed once, and again when pyproject.toml says so.
 .venv/.%: pyproject.toml

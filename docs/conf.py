@@ -8,6 +8,7 @@ import torch
 from sphinx_gallery.scrapers import figure_rst
 
 import camlucida
+from camlucida.metrics.registry import Metric, metrics
 from camlucida.registry import Entry, entries
 
 HERE = Path(__file__).parent
@@ -111,7 +112,38 @@ def write_method_pages(*_: object) -> None:
     (folder / "index.md").write_text(index, encoding="utf-8")
 
 
+def section_of(metric: Metric) -> str:
+    """A measure, all of it from its registry entry."""
+    paper = metric.paper
+    source = f"[{paper.title}]({paper.url})" if paper.url else paper.title
+    equation = f", {paper.equation}" if paper.equation else ""
+    lines = [line for line in metric.doc.splitlines() if line.partition(":")[0].strip() not in metric.options]
+    options = "".join(f"- `{o.name}` (default `{o.default}`): {o.doc}\n" for o in metric.options.values())
+    bounds = f"{metric.bounds[0]:g} to {metric.bounds[1]:g}"
+    text = "\n".join(lines).strip()
+    facts = f"*{metric.better.capitalize()} is better, {bounds}. {paper.citation}, {source}{equation}.*"
+    return f"### {metric.name}\n\n{text}\n\n{options}\n{facts}\n\n"
+
+
+def write_metrics_page(*_: object) -> None:
+    """``docs/metrics/index.md``: all measures by family."""
+    folder = HERE / "metrics"
+    folder.mkdir(exist_ok=True)
+    text = (
+        "# Metrics\n\nWhat `camlucida metrics` lists. {doc}`../measuring` says how to use them.\n\n"
+        "Each was written from its paper and is tested against an independent oracle in float64.\n\n"
+    )
+    family = ""
+    for metric in metrics().values():
+        if metric.family != family:
+            family = metric.family
+            text += f"## {family.capitalize()}\n\n"
+        text += section_of(metric)
+    (folder / "index.md").write_text(text, encoding="utf-8")
+
+
 def setup(app: object) -> None:
     """Sphinx calls this once."""
     write_method_pages()
+    write_metrics_page()
     write_tables(HERE / "measured")

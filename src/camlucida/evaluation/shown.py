@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,6 +64,8 @@ class Shown:
             raise ModelError("measures need a model with two classes or more, this one returns a single number")
         self.index = int(self._plain.argmax()) if target is None else target
         self.probability = float(self._plain.softmax(dim=0)[self.index])
+        own = blake2b(self.picture.cpu().contiguous().numpy().tobytes(), digest_size=4).digest()
+        self._seed = bench.seed + int.from_bytes(own, "big")  # each picture has draws of its own
         self._maps: dict[Way, Tensor] = {}
         self._cascades: list[dict[Way, Tensor]] = []
 
@@ -85,7 +88,7 @@ class Shown:
             again=lambda pictures: self._whole(self.maps([way], pictures)[way]),
             of_class=lambda index: self._whole(self.maps([way], self.picture[None], index)[way])[0],
             cascade=partial(self._cascade, way),
-            seed=self._bench.seed,
+            seed=self._seed,
             ranking=self._plain.argsort(descending=True, stable=True).tolist(),
         )
 
@@ -101,7 +104,7 @@ class Shown:
         Methods of one layer share the capture.
         """
         found = {
-            way: torch.stack([FLOORS[way.method](one.cpu(), self._bench.seed) for one in pictures])
+            way: torch.stack([FLOORS[way.method](one.cpu(), self._seed) for one in pictures])
             for way in ways
             if way.is_floor
         }
