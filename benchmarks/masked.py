@@ -48,8 +48,11 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     console = Console(width=None if sys.stdout.isatty() else 130)
-    report: Results = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "rounds": options.rounds}
-    report |= {"machine": measure.machine(options.threads), "checks": [], "raw": {}}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    report: Results = {"date": now, "rounds": options.rounds, "machine": measure.machine(options.threads)}
+    report |= {"measured": dict.fromkeys(options.parts, now), "checks": [], "raw": {}}
+    if options.out.is_file():
+        keep(report, json.loads(options.out.read_text(encoding="utf-8")))
     for name in options.parts:
         for title, found, checks in PARTS[name](options):
             console.log(f"{name}: {title}")
@@ -58,6 +61,14 @@ def main() -> None:
             options.out.parent.mkdir(parents=True, exist_ok=True)  # each time: a run cut short leaves its part
             options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     console.print(_table(report), f"written: {options.out}")
+
+
+def keep(report: Results, before: Results) -> None:
+    """The parts that are not measured now, as they were measured before."""
+    kept = {part for part in before["raw"] if part not in report["measured"]}
+    report["measured"] |= {part: before.get("measured", {}).get(part, before["date"]) for part in kept}
+    report["checks"] += [check for check in before["checks"] if check["part"] in kept]
+    report["raw"] |= {part: before["raw"][part] for part in kept}
 
 
 def _options() -> argparse.Namespace:
