@@ -138,23 +138,11 @@ def _helped(module: nn.Module, like: Tensor, helps: tuple[str, ...]) -> Tensor:
             if parameter.ndim > 1 and not parameter.any():
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
     if "calibrated statistics" in helps:
-        _calibrate(module, like)
+        zoo.calibrate(module, tuple(like.shape))
     if "float64" in helps:
         module.double()
         like = like.double()
     return like
-
-
-def _calibrate(module: nn.Module, like: Tensor) -> None:
-    """Batch norms take the statistics of noise, layer after layer."""
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    for part in norms:
-        part.reset_running_stats()
-        part.momentum = None
-        part.train()
-    with torch.no_grad():
-        module(torch.randn(8, *like.shape, generator=_seeded()))
-    module.eval()
 
 
 def _seeded() -> torch.Generator:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import zoo
 from camlucida import Explainer
-from camlucida.errors import LayerError, TargetError
+from camlucida.errors import LayerError
 from camlucida.layers.layout import Kind, Layout
 from camlucida.layers.reshaped import Reshaped, read_by
 from camlucida.registry import Entry, Option, Paper
@@ -114,15 +114,3 @@ def test_a_method_of_ones_own_needs_no_registration() -> None:
     assert mine.method == "mine"
     (other,) = explainer.explain(picture, [entry], options={"mine": {"power": 2.0}})
     assert not torch.equal(other.heatmap, known.heatmap)
-
-
-def test_more_axes_than_classes_want_a_target() -> None:
-    net = zoo.redraw(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1)))
-    explainer = Explainer(net, logits_of=lambda output: output, reshape=lambda tensor: tensor)
-    with pytest.raises(TargetError, match="more than a score a class"):
-        explainer.explain(zoo.noise(), layers=["1"])
-    with pytest.raises(TargetError, match="more than a score a class"):
-        explainer.explain(zoo.noise(), targets=[2], layers=["1"])
-    inside = [lambda outputs: outputs[:, 2].mean(dim=(1, 2))]
-    (one,) = explainer.explain(zoo.noise(), targets=inside, layers=["1"])
-    assert one.heatmap.any()

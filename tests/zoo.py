@@ -38,6 +38,18 @@ def redraw(module: nn.Module, seed: int = 0) -> nn.Module:
     return module.eval()
 
 
+def calibrate(module: nn.Module, size: tuple[int, ...]) -> nn.Module:
+    """Batch norms take the statistics of noise of ``size`` (channels, height, width), layer after layer."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.reset_running_stats()
+            part.momentum = None
+            part.train()
+    with torch.no_grad():
+        module(torch.randn(8, *size, generator=torch.Generator().manual_seed(5)))
+    return module.eval()
+
+
 def resnet(**arguments: object) -> nn.Module:
     return redraw(timm.create_model("resnet10t", num_classes=10, **arguments))
 

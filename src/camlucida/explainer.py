@@ -179,7 +179,7 @@ class Explainer:
                 return tuple(self.known.default(tensor).judged)
         return tuple(self.known.check(one) for one in name.split("+"))
 
-    def twin(self, module: nn.Module, layer: str | None, read: Read) -> Explainer:
+    def twin(self, module: nn.Module, layer: str | None, read: Read | None) -> Explainer:
         """The same for a module of the same build; ``layer`` is looked at unless told, ``read`` reads it."""
         twin = copy(self)
         twin.adapter, twin.module = replace(self.adapter, module=module), module

@@ -46,7 +46,8 @@ def choose(survey: Survey, probe: Probe) -> Choice:
     Raises:
         LayerError: the model has no layer with positions that the score depends on.
     """
-    fit = candidates(survey, ALIVE) or candidates(survey)  # a global maximum reads few positions of each
+    # A global maximum reads few positions of each, and a small network may have nothing but a class map.
+    fit = candidates(survey, ALIVE) or candidates(survey) or candidates(survey, class_maps=True)
     cuts = [place for place in fit if place.paths == survey.paths]
     sets = [[place] for place in reversed(cuts)]
     if not cuts or depth(survey, cuts[-1]) < _EARLY:
@@ -67,10 +68,11 @@ def _stand(found: Mapping[str, Judged], places: list[Place]) -> bool:
     return len(found) == len(places) and all(one.verdict != "contradicted" for one in found.values())
 
 
-def candidates(survey: Survey, alive: float = 1e-9) -> list[Place]:
+def candidates(survey: Survey, alive: float = 1e-9, class_maps: bool = False) -> list[Place]:
     """The layers that may be looked at, in order; of several that return the same, the one named shortest.
 
-    On at least the share ``alive`` of their positions the score depends.
+    On at least the share ``alive`` of their positions the score depends. ``class_maps`` takes those with a
+    channel for each class too, which is all that small networks have.
     """
     fit = [
         (i, place)
@@ -79,10 +81,10 @@ def candidates(survey: Survey, alive: float = 1e-9) -> list[Place]:
         and place.calls == 1
         and place.paths
         and place.alive >= alive
+        and (class_maps or not _class_map(place, survey))
         and not _in_a_pooling_head(i, survey)
         and not _resampled(place, survey)
     ]
-    fit = [one for one in fit if not _class_map(one[1], survey)] or fit  # in small networks it is all there is
     shortest: dict[tuple[int, ...], Place] = {}
     for _, place in fit:
         known = shortest.get(place.same)
@@ -95,7 +97,7 @@ def candidates(survey: Survey, alive: float = 1e-9) -> list[Place]:
 def nearest(survey: Survey, name: str) -> str | None:
     """The layer that may be looked at and finishes closest to the one called ``name``."""
     order = {place.name: i for i, place in enumerate(survey.places)}
-    places = candidates(survey, ALIVE) or candidates(survey)
+    places = candidates(survey, ALIVE) or candidates(survey) or candidates(survey, class_maps=True)
     cuts = [place for place in places if place.paths == survey.paths]
     fit = [place.name for place in cuts or places if place.name != name]
     return min(fit, key=lambda one: abs(order[one] - order.get(name, 0)), default=None)

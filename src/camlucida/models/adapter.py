@@ -75,10 +75,7 @@ def logits_of(output: Any) -> Tensor:
 
 
 def logits_by(function: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
-    """The user's own way to the logits, checked like those that are found.
-
-    It may return more axes than classes (batch, classes, …), for targets that make one number of them.
-    """
+    """The user's own way to the logits, checked like those that are found."""
 
     def chosen(output: Any) -> Tensor:
         import torch
@@ -86,7 +83,7 @@ def logits_by(function: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
         logits = function(output)
         if not isinstance(logits, torch.Tensor):
             raise ModelError(f"logits_of returns a tensor (batch, classes), got {type(logits).__name__}")
-        return logits if logits.ndim > 2 else _two_axes(logits, " by logits_of")
+        return _two_axes(logits, " by logits_of")
 
     return chosen
 

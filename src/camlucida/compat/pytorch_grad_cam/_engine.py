@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from camlucida.explainer import Explainer
 from camlucida.health import examine
 from camlucida.images import Size
 from camlucida.layers.layout import Layout
+from camlucida.layers.reshaped import reading_by
 from camlucida.models.adapter import logits_of
 from camlucida.registry import Entry, Paper
 from camlucida.targets import PerPicture
@@ -38,14 +39,13 @@ class Engine:
     def __init__(
         self, model: nn.Module, layers: Sequence[nn.Module], reshape: Callable[[Tensor], Tensor] | None
     ) -> None:
-        made = partial(Explainer, model, cache=False, logits_of=_as_it_is)
-        self._explainer = made(reshape=reshape)
+        self._explainer = Explainer(model, cache=False)
+        self._explainer.adapter = replace(self._explainer.adapter, logits_of=_as_it_is)
         self.names: list[str | None] = [*names_of(layers, self._explainer.module)]
         self.module = self._explainer.module
         self._found: dict[tuple[str, Size], Layout] = {}
-        self._prober = self._explainer
-        if reshape is None:
-            self._explainer = self._explainer.twin(self.module, None, self._read)
+        self._prober = self._explainer.twin(self.module, None, None)
+        self._explainer = self._explainer.twin(self.module, None, reading_by(reshape) or self._read)
 
     def run(
         self,
@@ -156,7 +156,7 @@ def _as_it_is(output: Any) -> Tensor:
             "explain detectors with pytorch-grad-cam itself"
         )
     if isinstance(output, Tensor):
-        return output
+        return output if output.ndim > 1 else output[:, None]
     if isinstance(output, (list, tuple)) and output and isinstance(output[0], Tensor):
         return output[0]  # which is what the peer hands to the target of a single picture
     try:
