@@ -1,0 +1,50 @@
+"""Pictures and models of which it is known by construction where the evidence lies.
+
+>>> from camlucida import testbed
+>>> testbed.pointing_game("gradcam")  # doctest: +SKIP
+{'resnet': 1.0, 'vit': 1.0, 'swin': 1.0}
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camlucida.testbed.game import energy as energy
+    from camlucida.testbed.game import maps as maps
+    from camlucida.testbed.game import pointing as pointing
+    from camlucida.testbed.game import pointing_game as pointing_game
+    from camlucida.testbed.nets import models as models
+    from camlucida.testbed.nets import shortcut_models as shortcut_models
+    from camlucida.testbed.pictures import CLASSES as CLASSES
+    from camlucida.testbed.pictures import Samples as Samples
+    from camlucida.testbed.pictures import TaggedSamples as TaggedSamples
+    from camlucida.testbed.pictures import conflict_samples as conflict_samples
+    from camlucida.testbed.pictures import samples as samples
+    from camlucida.testbed.pictures import shortcut_samples as shortcut_samples
+
+_HOME = {
+    "CLASSES": "pictures",
+    "Samples": "pictures",
+    "TaggedSamples": "pictures",
+    "conflict_samples": "pictures",
+    "energy": "game",
+    "maps": "game",
+    "models": "nets",
+    "pointing": "game",
+    "pointing_game": "game",
+    "samples": "pictures",
+    "shortcut_models": "nets",
+    "shortcut_samples": "pictures",
+}
+
+__all__ = [*_HOME]  # noqa: PLE0604 - names, from the one place that has them
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'camlucida.testbed' has no attribute {name!r}")
+    return getattr(import_module(f"camlucida.testbed.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
