@@ -32,9 +32,8 @@ from camlucida import Explainer
 from camlucida.prepare import prepare
 
 Results = dict[str, Any]
-Part = Iterator[
-    tuple[str, Results, list[tuple[str, Results]]]
-]  # title, raw figures, what they are held against
+# Title, raw figures, what they are held against.
+Part = Iterator[tuple[str, Results, list[tuple[str, Results]]]]
 
 SEVEN = ("gradcam", "gradcam++", "xgradcam", "eigencam", "eigengradcam", "layercam", "fullgrad")
 GRADIENTS = {"seven": 3.0, "fullgrad": 2.5}  # forwards, at most
@@ -51,8 +50,7 @@ def main() -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     report: Results = {"date": now, "rounds": options.rounds, "machine": measure.machine(options.threads)}
     report |= {"measured": dict.fromkeys(options.parts, now), "checks": [], "raw": {}}
-    if options.out.is_file():
-        keep(report, json.loads(options.out.read_text(encoding="utf-8")))
+    measure.keep(report, options.out)
     for name in options.parts:
         for title, found, checks in PARTS[name](options):
             console.log(f"{name}: {title}")
@@ -61,14 +59,6 @@ def main() -> None:
             options.out.parent.mkdir(parents=True, exist_ok=True)  # each time: a run cut short leaves its part
             options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     console.print(_table(report), f"written: {options.out}")
-
-
-def keep(report: Results, before: Results) -> None:
-    """The parts that are not measured now, as they were measured before."""
-    kept = {part for part in before["raw"] if part not in report["measured"]}
-    report["measured"] |= {part: before.get("measured", {}).get(part, before["date"]) for part in kept}
-    report["checks"] += [check for check in before["checks"] if check["part"] in kept]
-    report["raw"] |= {part: before["raw"][part] for part in kept}
 
 
 def _options() -> argparse.Namespace:
@@ -238,8 +228,7 @@ def _exact_and_fast(job: measure.Job, picture: Tensor, rounds: int, found: Resul
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:
-    rows = [tensor.clamp(min=0).flatten().double() for tensor in (one, other)]
-    return float(torch.corrcoef(torch.stack(rows))[0, 1])
+    return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]).clamp(min=0).double())[0, 1])
 
 
 PARTS = {"gradients": gradients, "scorecam": scores, "ablationcam": ablation}

@@ -234,3 +234,14 @@ def machine(threads: int) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def keep(report: dict[str, Any], out: Path) -> None:
+    """The parts that are not measured now, as they were measured before, if they were."""
+    if not out.is_file():
+        return
+    before = json.loads(out.read_text(encoding="utf-8"))
+    kept = {part for part in before["raw"] if part not in report["measured"]}
+    report["measured"] |= {part: before.get("measured", {}).get(part, before["date"]) for part in kept}
+    report["checks"] += [check for check in before["checks"] if check["part"] in kept]
+    report["raw"] |= {part: before["raw"][part] for part in kept}

@@ -9,7 +9,7 @@ from sphinx_gallery.scrapers import figure_rst
 
 import camlucida
 from camlucida.metrics.registry import Metric, metrics
-from camlucida.registry import Entry, entries
+from camlucida.registry import Entry, Paper, entries
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -63,11 +63,14 @@ sphinx_gallery_conf = {
 torch.set_num_threads(2)
 
 
+def cited(paper: Paper) -> str:
+    """Authors, year, title with its address, equation."""
+    source = f"[{paper.title}]({paper.url})" if paper.url else paper.title
+    return f"{paper.citation}, {source}" + (f", {paper.equation}" if paper.equation else "")
+
+
 def page_of(entry: Entry) -> str:
     """The page of one method, all of it from its registry entry."""
-    paper = entry.paper
-    source = f"[{paper.title}]({paper.url})" if paper.url else paper.title
-    equation = f", {paper.equation}" if paper.equation else ""
     summary, _, rest = entry.doc.partition("\n")
     options = "".join(f"- `{o.name}` (default `{o.default}`): {o.doc}\n" for o in entry.options.values())
     option_lines = [line for line in rest.splitlines() if line.partition(":")[0].strip() not in entry.options]
@@ -78,7 +81,7 @@ def page_of(entry: Entry) -> str:
         "Below zero": "evidence against" if entry.signed else "no meaning of its own",
         "Eigen smoothing": "no: it has no contributions" if entry.returns == "heatmap" else "applies",
         "Cost": entry.cost,
-        "Source": f"{paper.citation}, {source}{equation}",
+        "Source": cited(entry.paper),
     }
     table = "".join(f"| {name} | {value} |\n" for name, value in facts.items())
     flags = "".join(f" --option {entry.name}.{o.name}={o.default}" for o in entry.options.values())
@@ -114,14 +117,11 @@ def write_method_pages(*_: object) -> None:
 
 def section_of(metric: Metric) -> str:
     """A measure, all of it from its registry entry."""
-    paper = metric.paper
-    source = f"[{paper.title}]({paper.url})" if paper.url else paper.title
-    equation = f", {paper.equation}" if paper.equation else ""
     lines = [line for line in metric.doc.splitlines() if line.partition(":")[0].strip() not in metric.options]
     options = "".join(f"- `{o.name}` (default `{o.default}`): {o.doc}\n" for o in metric.options.values())
     bounds = f"{metric.bounds[0]:g} to {metric.bounds[1]:g}"
     text = "\n".join(lines).strip()
-    facts = f"*{metric.better.capitalize()} is better, {bounds}. {paper.citation}, {source}{equation}.*"
+    facts = f"*{metric.better.capitalize()} is better, {bounds}. {cited(metric.paper)}.*"
     return f"### {metric.name}\n\n{text}\n\n{options}\n{facts}\n\n"
 
 

@@ -15,6 +15,7 @@ from skimage import data
 from camlucida import Explanation, registry
 from camlucida.cli import app, main
 from camlucida.errors import CamlucidaError
+from command import run
 
 RANDOM = ["--weights", "random"]
 
@@ -40,16 +41,6 @@ def pixels(path: str | Path) -> np.ndarray:
 
 def files_in(out: str) -> list[str]:
     return [line.split("\t")[0] for line in out.splitlines()]
-
-
-def run(*arguments: object, code: int = 0) -> None:
-    """The command in this process."""
-    stopped = 0
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        stopped = stop.code
-    assert stopped == code
 
 
 def test_explain_draws_over_the_photo_at_its_own_size(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,17 +10,8 @@ from torch import nn
 
 import zoo
 from camlucida import Explainer, diagnosis, registry
-from camlucida.cli import main
 from camlucida.render.places import places_picture
-
-
-def run(*arguments: object, code: int = 0) -> None:
-    stopped = 0
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        stopped = stop.code
-    assert stopped == code
+from command import run
 
 
 def test_doctor_says_all_of_it_on_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

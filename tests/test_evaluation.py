@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 import zoo
 from camlucida import Explainer
-from camlucida.cli import main
 from camlucida.errors import OptionError, OutputError, PictureError, TargetError
 from camlucida.evaluation.cascade import randomised
 from camlucida.evaluation.items import Item, items_in
@@ -28,6 +27,7 @@ from camlucida.evaluation.truth import mask_of
 from camlucida.images import Frame
 from camlucida.metrics.registry import Metric, metric_called
 from camlucida.registry import Paper
+from command import run as run_command
 
 LABELS = ["tench, Tinca tinca", "tiger cat", "great white shark"]
 
@@ -363,15 +363,6 @@ def test_a_measure_that_needs_masks_says_so() -> None:
 # -- the commands -----------------------------------------------------------------------------------------
 
 
-def run_command(*arguments: object, code: int = 0) -> None:
-    stopped = 0
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        stopped = stop.code
-    assert stopped == code
-
-
 MODEL = ("--model", "test_resnet.r160_in1k", "--weights", "random")
 
 
@@ -426,3 +417,23 @@ def test_evaluate_refuses_what_it_cannot_measure(tmp_path: Path, capsys: pytest.
     )
     assert "deletion" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_half_precision_is_measured_too() -> None:
+    """Variants are told apart by their bytes, which NumPy has no type for."""
+    net = zoo.resnet().bfloat16()
+    names = ["deletion", "road_combined", "pixel_flipping", "max_sensitivity", "adcc"]
+    judge = Judge(Explainer(net), ways_of(["gradcam"]), measures_of(names))
+    for row in judge.rows_of(zoo.noise()[0].bfloat16(), 3, None, "x"):
+        assert all(np.isfinite(list(row.values.values())))
+
+
+def test_a_picture_seen_through_a_map_is_run_once() -> None:
+    """By adcc and by the three measures of drop and gain."""
+    judge = Judge(
+        Explainer(zoo.resnet()),
+        ways_of(["gradcam"], floors=False),
+        measures_of(["average_drop", "average_gain", "adcc"]),
+    )
+    judge.rows_of(zoo.noise()[0], None, None, "x")
+    assert (judge.count.asked, judge.count.run) == (4, 2)

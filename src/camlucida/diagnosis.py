@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from camlucida.errors import CamlucidaError
 from camlucida.layers.probe import told
-from camlucida.registry import entries
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
@@ -41,7 +40,12 @@ def noise_for(explainer: Explainer) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(0)).to(place.device, place.dtype)
 
 
-def facts(explainer: Explainer, picture: Tensor) -> Iterator[tuple[str, str]]:
+def forward_seconds(explainer: Explainer, picture: Tensor) -> float:
+    """What one plain forward takes."""
+    return _taken(lambda: _plain(explainer, picture))
+
+
+def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tuple[str, str]]:
     """What there is to know beside the methods, a name and a text each.
 
     Raises:
@@ -64,7 +68,6 @@ def facts(explainer: Explainer, picture: Tensor) -> Iterator[tuple[str, str]]:
         f"{len(looked.places)} calls, {sum(bool(one.layouts) for one in looked.places)} with positions",
     )
     before = _fingerprint(explainer.module)
-    forward = _taken(lambda: _plain(explainer, picture))
     explained = _taken(lambda: explainer.explain(picture))
     same = before == _fingerprint(explainer.module)
     yield "custody", "given back as it was" if same else "CHANGED: report this model"
@@ -78,9 +81,8 @@ def facts(explainer: Explainer, picture: Tensor) -> Iterator[tuple[str, str]]:
     )
 
 
-def worked(explainer: Explainer, picture: Tensor, method: str) -> Worked:
-    """Whether a method works on this model, tried on noise."""
-    forward = _taken(lambda: _plain(explainer, picture), 1)
+def worked(explainer: Explainer, picture: Tensor, method: str, forward: float) -> Worked:
+    """Whether a method works on this model, tried on noise, where a plain forward takes ``forward`` seconds."""
     start = time.perf_counter()
     try:
         (found,) = explainer.explain(
@@ -90,11 +92,6 @@ def worked(explainer: Explainer, picture: Tensor, method: str) -> Worked:
         return Worked(method, refused=str(error))
     taken = time.perf_counter() - start
     return Worked(method, findings=tuple(one.code for one in found.health), forwards=taken / forward)
-
-
-def methods() -> list[str]:
-    """Those that are tried."""
-    return list(entries())
 
 
 def places(explainer: Explainer, picture: Tensor, choice: Choice) -> dict[str, Tensor]:
@@ -111,10 +108,10 @@ def _plain(explainer: Explainer, picture: Tensor) -> None:
         explainer.module(picture[None].clone())
 
 
-def _taken(run: Callable[[], object], rounds: int = _ROUNDS) -> float:
+def _taken(run: Callable[[], object]) -> float:
     run()
     taken = []
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         start = time.perf_counter()
         run()
         taken.append(time.perf_counter() - start)

@@ -13,12 +13,13 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import MappingProxyType
-from typing import Any, Literal, NotRequired, TypedDict, Unpack
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar, Unpack
 
 from camlucida.errors import OptionError, one_of
 
 Returns = Literal["contributions", "weights", "heatmap"]
 Fusion = Literal["mean", "product"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,25 @@ class Entry:
         Raises:
             OptionError: the method has none such.
         """
-        if name not in self.options:
-            known = ", ".join(self.options) or "none"
-            raise OptionError(f"method {self.name} has no option {name!r}, its options are: {known}")
+        settings_of(f"method {self.name}", self.options, {name: None})
         return self.options[name]
 
     def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Every option with its value; an unknown one is refused."""
-        given = given or {}
-        for name in given:
-            self.option(name)
-        return {name: given.get(name, option.default) for name, option in self.options.items()}
+        return settings_of(f"method {self.name}", self.options, given or {})
+
+
+def settings_of(owner: str, options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option with its value.
+
+    Raises:
+        OptionError: something is given that is none of them.
+    """
+    for name in given:
+        if name not in options:
+            known = ", ".join(options) or "none"
+            raise OptionError(f"{owner} has no option {name!r}, its options are: {known}")
+    return {name: given.get(name, option.default) for name, option in options.items()}
 
 
 class Facts(TypedDict):
@@ -180,12 +189,16 @@ def _documented(doc: str, name: str) -> str:
     raise ValueError(f"option {name!r} needs a docstring line '{name}: what it does'")
 
 
+def import_all(package: str) -> None:
+    """Every module of a package, so that what is registered there is known."""
+    for module in iter_modules(import_module(package).__path__):
+        import_module(f"{package}.{module.name}")
+
+
 @cache
 def entries() -> Mapping[str, Entry]:
     """All methods by name, in the order of their years, with the floors to compare with at the end."""
-    package = import_module("camlucida.methods")
-    for module in iter_modules(package.__path__):
-        import_module(f"camlucida.methods.{module.name}")
+    import_all("camlucida.methods")
     ordered = sorted(_ENTRIES.values(), key=lambda known: (known.family == "control", known.paper.year))
     return MappingProxyType({known.name: known for known in ordered})
 
@@ -196,7 +209,15 @@ def entry(name: str) -> Entry:
     Raises:
         OptionError: there is none; close names are offered.
     """
-    known = entries()
+    return called("method", name, entries())
+
+
+def called(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """What is called ``name`` among those of a kind that a command lists.
+
+    Raises:
+        OptionError: there is none; close names are offered.
+    """
     if name not in known:
-        raise OptionError(one_of("method", name, list(known), "`camlucida methods` lists them all"))
+        raise OptionError(one_of(kind, name, list(known), f"`camlucida {kind}s` lists them all"))
     return known[name]

@@ -30,20 +30,22 @@ def doctor(
     """
     from camlucida import diagnosis
     from camlucida.files import save_picture
+    from camlucida.registry import entries
     from camlucida.render.places import places_picture
 
     with waiting(f"loading {model}", quiet=False):
         explainer = options.explainer(model)
         picture = diagnosis.noise_for(explainer)
-    for name, text in diagnosis.facts(explainer, picture):
+    forward = diagnosis.forward_seconds(explainer, picture)
+    for name, text in diagnosis.facts(explainer, picture, forward):
         sys.stdout.write(f"{name:10}{text}\n")
     choice = explainer.known.default(picture)
     for layer, told in diagnosis.places(explainer, picture, choice).items():
         path = out / f"{slug(model)}-{slug(layer)}-probe.png"
         save_picture(places_picture(told.numpy()), path)
         sys.stdout.write(f"{'probe':10}{path}\n")
-    for method in tracked(diagnosis.methods(), "trying methods", quiet=False):
-        one = diagnosis.worked(explainer, picture, method)
+    for method in tracked(list(entries()), "trying methods", quiet=False):
+        one = diagnosis.worked(explainer, picture, method, forward)
         said = f"refused: {one.refused}" if one.refused else f"works, {one.forwards:.1f} forwards"
         noted = f" ({', '.join(one.findings)})" if one.findings else ""
         sys.stdout.write(f"{method:20}{said}{noted}\n")

@@ -23,6 +23,12 @@ class Count:
     pace: Pace = field(default_factory=Pace)
 
 
+def fingerprint(tensor: Tensor) -> bytes:
+    """Of its values, alike for equal ones."""
+    raw: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return blake2b(raw, digest_size=16).digest()
+
+
 class Scorer:
     """A model on variants of one picture; what has been run once is remembered.
 
@@ -41,7 +47,7 @@ class Scorer:
             return in_chunks(lambda indices: self._chunk(make(indices)), count, self._count.pace)
 
     def _chunk(self, variants: Tensor) -> Tensor:
-        keys = [blake2b(one.contiguous().numpy().tobytes(), digest_size=16).digest() for one in variants.cpu()]
+        keys = [fingerprint(one) for one in variants]
         new = {key: place for place, key in enumerate(keys) if key not in self._known}
         self._count.asked += len(keys)
         self._count.run += len(new)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from camlucida.errors import ModelError
-from camlucida.evaluation.scorer import Count, Scorer
+from camlucida.evaluation.scorer import Count, Scorer, fingerprint
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.trial import Trial
 
@@ -59,13 +58,13 @@ class Shown:
         adapter = bench.explainer.adapter
         self._scorer = Scorer(bench.explainer.module, adapter.logits_of, self.picture, bench.count)
         with bench.explainer.run_with_all():
-            self._plain = self._scorer.logits(lambda _: self.picture[None], 1)[0]
+            self._plain = self._scorer.logits(lambda _: self.picture.cpu().float()[None], 1)[0]
         if len(self._plain) < 2:
             raise ModelError("measures need a model with two classes or more, this one returns a single number")
         self.index = int(self._plain.argmax()) if target is None else target
         self.probability = float(self._plain.softmax(dim=0)[self.index])
-        own = blake2b(self.picture.cpu().contiguous().numpy().tobytes(), digest_size=4).digest()
-        self._seed = bench.seed + int.from_bytes(own, "big")  # each picture has draws of its own
+        own = int.from_bytes(fingerprint(self.picture)[:4], "big")
+        self._seed = bench.seed + own  # each picture has draws of its own
         self._maps: dict[Way, Tensor] = {}
         self._cascades: list[dict[Way, Tensor]] = []
 
@@ -77,7 +76,7 @@ class Shown:
         return Trial(
             heatmap=self._whole(coarse[None])[0],
             coarse=adaptive_avg_pool2d(coarse[None], _COARSE)[0] if way.is_floor else coarse,
-            picture=self.picture.cpu(),
+            picture=self.picture.cpu().float(),
             probability=self.probability,
             logit=float(self._plain[self.index]),
             score=self._score,
@@ -104,7 +103,7 @@ class Shown:
         Methods of one layer share the capture.
         """
         found = {
-            way: torch.stack([FLOORS[way.method](one.cpu(), self._seed) for one in pictures])
+            way: torch.stack([FLOORS[way.method](one.cpu().float(), self._seed) for one in pictures])
             for way in ways
             if way.is_floor
         }

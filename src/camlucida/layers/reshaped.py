@@ -26,16 +26,10 @@ class Reshaped:
     function: Reshape
     grid: Size
     places: Tensor | None
-    prefix: int = 0
-    suffix: int = 0
     batch_axis: int = 0
 
     def __str__(self) -> str:
         return f"own {self.grid[0]}×{self.grid[1]}"
-
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """What has been read once is read again."""
-        return bool(shape)
 
     def to_maps(self, tensor: Tensor) -> Tensor:
         """(batch, channels, height, width) of the layer's own output."""

@@ -20,6 +20,11 @@ def ranks(values: Tensor) -> bool:
     return bool(values.isfinite().all()) and bool((values != values.flatten()[0]).any())
 
 
+def seen_through(heatmap: Tensor, picture: Tensor) -> Tensor:
+    """The input multiplied with the map, which is 1 where it is largest (above zero), 0 where negative."""
+    return picture * (heatmap.clamp(min=0) / heatmap.max()).to(picture.dtype)
+
+
 def hottest_first(values: Tensor) -> Tensor:
     """The rank of each position in the shape of ``values``, 0 for the hottest; equals in reading order."""
     import torch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from camlucida.metrics._steps import seen_through
 from camlucida.metrics.registry import metric
 from camlucida.metrics.similarity import pearson
 from camlucida.registry import Paper
@@ -89,7 +90,7 @@ def coherency(heatmap: Tensor, picture: Tensor, again: Callable[[Tensor], Tensor
     evidence = _evidence(heatmap)
     if evidence is None:
         return 0.0
-    found = _evidence(again(_through(picture, evidence)[None])[0])
+    found = _evidence(again(seen_through(heatmap, picture)[None])[0])
     correlation = float("nan") if found is None else pearson(evidence, found)
     return (1 + correlation) / 2 if correlation == correlation else 0.0  # noqa: PLR0124 - NaN is not itself
 
@@ -111,7 +112,7 @@ def adcc(
     evidence = _evidence(heatmap)
     if evidence is None:
         return 0.0
-    seen = _through(picture, evidence)
+    seen = seen_through(heatmap, picture)
     left = float(score(lambda indices: seen[None], 1)[0])
     drop = max(0.0, probability - left) / probability if probability > 0 else 0.0
     parts = (
@@ -127,8 +128,3 @@ def _evidence(heatmap: Tensor) -> Tensor | None:
     if not bool(heatmap.isfinite().all()) or float(heatmap.max()) <= 0:
         return None
     return heatmap.double().clamp(min=0)
-
-
-def _through(picture: Tensor, evidence: Tensor) -> Tensor:
-    """The input seen through the map: multiplied with it, its largest value being 1."""
-    return picture * (evidence / evidence.max()).to(picture.dtype)

@@ -20,6 +20,7 @@ from camlucida.metrics._steps import (
     hottest_first,
     ranks,
     replaced,
+    seen_through,
     steps_of,
 )
 from camlucida.metrics.registry import metric
@@ -159,7 +160,7 @@ def _seen_through(heatmap: Tensor, picture: Tensor, score: Scored) -> float:
     """The probability of the picture times the map, NaN where the map shows nothing."""
     if not ranks(heatmap) or not bool((heatmap > 0).any()):
         return _NOTHING
-    shown = picture * (heatmap.clamp(min=0) / heatmap.max()).to(picture.dtype)
+    shown = seen_through(heatmap, picture)
     return float(score(lambda _: shown[None], 1)[0])
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
 from types import MappingProxyType
 from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
-from camlucida.errors import OptionError, one_of
-from camlucida.registry import Option, Paper, signature_of
+from camlucida.registry import Option, Paper, called, import_all, settings_of, signature_of
 
 Family = Literal["faithfulness", "stability", "sanity", "localisation", "complexity"]
 Direction = Literal["higher", "lower"]
@@ -44,8 +42,6 @@ class Metric:
 
     @property
     def doc(self) -> str:
-        import inspect
-
         return inspect.getdoc(self.update) or ""
 
     @property
@@ -62,12 +58,7 @@ class Metric:
 
     def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Every option with its value; an unknown one is refused."""
-        given = given or {}
-        for name in given:
-            if name not in self.options:
-                known = ", ".join(self.options) or "none"
-                raise OptionError(f"metric {self.name} has no option {name!r}, its options are: {known}")
-        return {name: given.get(name, option.default) for name, option in self.options.items()}
+        return settings_of(f"metric {self.name}", self.options, given or {})
 
 
 class Facts(TypedDict):
@@ -99,9 +90,7 @@ def metric(
 @cache
 def metrics() -> Mapping[str, Metric]:
     """All measures by name, in the order of their families."""
-    package = import_module("camlucida.metrics")
-    for module in iter_modules(package.__path__):
-        import_module(f"camlucida.metrics.{module.name}")
+    import_all("camlucida.metrics")
     families = list(Family.__args__)  # type: ignore[attr-defined]
     ordered = sorted(_METRICS.values(), key=lambda known: (families.index(known.family), known.paper.year))
     return MappingProxyType({known.name: known for known in ordered})
@@ -113,7 +102,4 @@ def metric_called(name: str) -> Metric:
     Raises:
         OptionError: there is none; close names are offered.
     """
-    known = metrics()
-    if name not in known:
-        raise OptionError(one_of("metric", name, list(known), "`camlucida metrics` lists them all"))
-    return known[name]
+    return called("metric", name, metrics())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError
+from camlucida.metrics._steps import drawing
 from camlucida.metrics.registry import mean, metric
 from camlucida.metrics.similarity import is_flat, similarity_called
 from camlucida.registry import Paper
@@ -49,7 +50,7 @@ def max_sensitivity(
     size = float(heatmap.double().norm())
     if not 0 < size < float("inf"):
         return float("nan")
-    generator = torch.Generator().manual_seed(seed)
+    generator = drawing(seed)
     reach = radius * float(picture.max() - picture.min())
     changes = []
     for start in range(0, samples, 8):  # so that not all maps exist at once
@@ -109,7 +110,7 @@ def random_logit(
 
     if classes < 2:
         return float("nan")
-    drawn = int(torch.randint(classes - 1, (1,), generator=torch.Generator().manual_seed(seed)))
+    drawn = int(torch.randint(classes - 1, (1,), generator=drawing(seed)))
     return _alike(similarity, heatmap, of_class(drawn + (drawn >= index)))
 
 

@@ -104,7 +104,7 @@ class Engine:
         if not seen:
             return []
         names = list(dict.fromkeys(self.names))
-        whole = {name: torch.cat(seen[place :: len(names)]).cpu() for place, name in enumerate(names)}
+        whole = {name: _joined(seen[place :: len(names)]) for place, name in enumerate(names)}
         if any(len(one) != pictures for one in whole.values()):
             raise ModelError("the device's memory ended on the way: give fewer pictures at once")
         return [whole[name] for name in self.names]
@@ -166,6 +166,10 @@ def _as_it_is(output: Any) -> Tensor:
             f"targets are given what the model returns for a picture, and it returned {type(output).__name__}: "
             "wrap it in a module whose forward returns a tensor"
         ) from None
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu()
 
 
 def _recording(entry: Entry, kept: ActivationsAndGradients) -> Entry:

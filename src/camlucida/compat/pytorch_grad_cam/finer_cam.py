@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor, nn
 
 from camlucida.compat.pytorch_grad_cam._asked import Later
 from camlucida.compat.pytorch_grad_cam._formulas import Array
+from camlucida.compat.pytorch_grad_cam._wrapper import Wrapper
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
 from camlucida.compat.pytorch_grad_cam.grad_cam import GradCAM
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
@@ -17,7 +18,7 @@ from camlucida.compat.pytorch_grad_cam.utils.model_targets import FinerWeightedT
 _NEAREST = (1, 2, 3)  # in the order of how much their scores differ
 
 
-class FinerCAM:
+class FinerCAM(Wrapper):
     """The map of ``base_method`` for what tells a class from those whose scores are nearest to its own."""
 
     def __init__(
@@ -29,9 +30,6 @@ class FinerCAM:
         **named: Any,
     ) -> None:
         self.base_cam = base_method(model, target_layers, reshape_transform, **named)
-
-    def __call__(self, *given: Any, **named: Any) -> Array:
-        return self.forward(*given, **named)
 
     def forward(
         self,
@@ -52,22 +50,6 @@ class FinerCAM:
             choose = partial(_finer, places=comparison_categories or _NEAREST, alpha=alpha, index=target_idx)
             targets = [Later(choose) for _ in range(len(input_tensor))]
         return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
-
-    @property
-    def uses_gradients(self) -> bool:
-        """Whether the map is made of gradients."""
-        return self.base_cam.uses_gradients
-
-    @property
-    def outputs(self) -> Tensor | None:
-        """The logits of the last call."""
-        return self.base_cam.outputs
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.base_cam.activations_and_grads.release()
 
 
 def _finer(output: Tensor, places: Sequence[int], alpha: float, index: int | None) -> FinerWeightedTarget:

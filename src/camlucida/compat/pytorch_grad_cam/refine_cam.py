@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import MethodType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from camlucida.compat.pytorch_grad_cam._formulas import Array
+from camlucida.compat.pytorch_grad_cam._wrapper import Wrapper
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
 from camlucida.compat.pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
 from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
 
 
-class RefineCAM:
+class RefineCAM(Wrapper):
     """The product of the maps of ``base_method`` of each layer; ``kwargs`` are for that method."""
 
     def __init__(
@@ -30,9 +31,6 @@ class RefineCAM:
         self.base_cam: BaseCAM = getattr(self._cam, "base_cam", self._cam)  # that of a wrapper such as FinerCAM
         self.base_cam.aggregate_multi_layers = MethodType(_multiplied, self.base_cam)
 
-    def __call__(self, *given: Any, **named: Any) -> Array:
-        return self.forward(*given, **named)
-
     def forward(
         self,
         input_tensor: Tensor,
@@ -43,12 +41,6 @@ class RefineCAM:
         """Maps (batch, height, width)."""
         maps: Array = self._cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
         return maps
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.base_cam.activations_and_grads.release()
 
 
 def _multiplied(cam: BaseCAM, cam_per_target_layer: list[Array]) -> Array:
