@@ -235,3 +235,15 @@ def test_the_command_is_quiet_about_colours_where_asked(cat: Path) -> None:
 
 def test_app_has_the_commands() -> None:
     assert {"explain", "compare", "demo", "models", "methods", "layers"} <= set(app)
+
+
+@pytest.mark.parametrize("command", ["methods", "metrics"])
+def test_a_reader_that_has_seen_enough_is_no_error(command: str) -> None:
+    """As in `camlucida methods | head -1`."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "camlucida", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    _, said = child.communicate()
+    assert (child.returncode, said) == (141, b"")

@@ -5,6 +5,7 @@ Nothing heavy is imported here or at the top of the commands' files, so that ``-
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
@@ -55,16 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on ``arguments``, those of the process unless given.
 
     Raises:
-        SystemExit: with 2 where the user has to mend something, 130 where the user stopped it.
+        SystemExit: with 2 where the user has to mend something, 130 where the user stopped it, 141 where nobody
+            reads on (`camlucida methods | head`).
     """
     try:
         app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except CycloptsError as error:
         say_error(f"{str(error).rstrip('.')}; `camlucida --help` lists what there is")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         say_error("stopped; pictures already written are whole")
         raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        raise SystemExit(141) from None
 
 
 def _briefly(kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
