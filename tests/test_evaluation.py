@@ -17,7 +17,7 @@ from camlucida import Explainer
 from camlucida.errors import OptionError, OutputError, PictureError, TargetError
 from camlucida.evaluation.cascade import randomised
 from camlucida.evaluation.items import Item, items_in
-from camlucida.evaluation.judge import Judge, Row
+from camlucida.evaluation.judge import Given, Judge, Row
 from camlucida.evaluation.records import Records
 from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
 from camlucida.evaluation.scorer import Count, Scorer
@@ -175,12 +175,12 @@ def test_methods_and_measures_of_one_picture_share_runs() -> None:
     net = zoo.resnet()
     measures = measures_of(["deletion", "average_drop", "average_gain", "increase_in_confidence"])
     judge = Judge(Explainer(net), ways_of(["gradcam", "layercam"], floors=False), measures)
-    judge.rows_of(zoo.noise()[0], 3, None, "x")
+    judge.rows(Given("x", zoo.noise()[0], 3))
     alone = []
     for way in judge.ways:
         for one in measures:
             lone = Judge(Explainer(net), [way], [one])
-            lone.rows_of(zoo.noise()[0], 3, None, "x")
+            lone.rows(Given("x", zoo.noise()[0], 3))
             alone.append(lone.count.run)
     assert judge.count.run < judge.count.asked
     assert judge.count.run < sum(alone) - 6
@@ -189,9 +189,7 @@ def test_methods_and_measures_of_one_picture_share_runs() -> None:
 def test_rows_are_what_each_measure_says_by_itself() -> None:
     explainer, shown = Explainer(zoo.resnet()), zoo.noise()[0]
     names = ["insertion", "entropy"]
-    (row, floor, *_) = Judge(explainer, ways_of(["gradcam"]), measures_of(names)).rows_of(
-        shown, None, None, "x"
-    )
+    (row, floor, *_) = Judge(explainer, ways_of(["gradcam"]), measures_of(names)).rows(Given("x", shown))
     (explanation,) = explainer.explain(shown)
     assert (row.index, row.way, row.path) == (explanation.index, "gradcam", "x")
     assert row.probability == pytest.approx(explanation.probability, abs=1e-6)
@@ -222,7 +220,7 @@ def test_sanity_is_measured_on_copies(build: Any) -> None:
     net = build()
     ways = [*ways_of(["gradcam", "eigencam"], floors=False), Way("edges")]
     judge = Judge(Explainer(net), ways, measures_of(["randomisation", "random_logit"]))
-    gradcam, eigencam, edges = judge.rows_of(zoo.noise()[0], None, None, "x")
+    gradcam, eigencam, edges = judge.rows(Given("x", zoo.noise()[0]))
     assert edges.values["randomisation"] == pytest.approx(1)  # which does not look at the model
     assert edges.values["random_logit"] == pytest.approx(1)
     assert eigencam.values["random_logit"] == pytest.approx(1)  # which does not look at the class
@@ -357,7 +355,7 @@ def test_one_broken_picture_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_a_measure_that_needs_masks_says_so() -> None:
     judge = Judge(Explainer(zoo.resnet()), ways_of(["gradcam"]), measures_of(["pointing_game"]))
     with pytest.raises(OptionError, match="pointing_game needs to know where the object is"):
-        judge.rows_of(zoo.noise()[0], None, None, "x")
+        judge.rows(Given("x", zoo.noise()[0]))
 
 
 # -- the commands -----------------------------------------------------------------------------------------
@@ -377,7 +375,7 @@ def test_evaluate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     lines = said.splitlines()
     assert lines[0].split()[:3] == ["method", "average_drop", "↓"] or "entropy" in lines[0]
     assert [line.split()[0] for line in lines[1:5]] == ["gradcam", "random-map", "centre", "edges"]
-    assert "1 of 4 pictures failed" in errors
+    assert "1 pictures failed, 3 pictures are measured" in errors
     assert "x.png" in errors
     report = json.loads((out / "evaluation.json").read_text())
     assert report["pictures"] == 3
@@ -424,7 +422,7 @@ def test_half_precision_is_measured_too() -> None:
     net = zoo.resnet().bfloat16()
     names = ["deletion", "road_combined", "pixel_flipping", "max_sensitivity", "adcc"]
     judge = Judge(Explainer(net), ways_of(["gradcam"]), measures_of(names))
-    for row in judge.rows_of(zoo.noise()[0].bfloat16(), 3, None, "x"):
+    for row in judge.rows(Given("x", zoo.noise()[0].bfloat16(), 3)):
         assert all(np.isfinite(list(row.values.values())))
 
 
@@ -435,5 +433,5 @@ def test_a_picture_seen_through_a_map_is_run_once() -> None:
         ways_of(["gradcam"], floors=False),
         measures_of(["average_drop", "average_gain", "adcc"]),
     )
-    judge.rows_of(zoo.noise()[0], None, None, "x")
+    judge.rows(Given("x", zoo.noise()[0]))
     assert (judge.count.asked, judge.count.run) == (4, 2)

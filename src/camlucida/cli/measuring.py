@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,17 @@ from cyclopts import Group, Parameter
 from camlucida.cli.listing import print_table
 from camlucida.cli.options import SEVERAL, ModelOptions
 from camlucida.cli.talk import say_error, say_note, tracked, waiting
+from camlucida.errors import CamlucidaError, OptionError
 
 if TYPE_CHECKING:
+    from camlucida.evaluation.grid import Cells
     from camlucida.evaluation.items import Item
+    from camlucida.evaluation.judge import Given
     from camlucida.evaluation.run import Evaluation
     from camlucida.explainer import Explainer
 
 _MEASURES = ("deletion", "insertion", "road_combined")
+_GRID_MEASURES = ("energy_inside",)
 _METHODS = ("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "eigencam", "eigengradcam")
 
 
@@ -36,10 +40,17 @@ class Measuring:
     """A layer that `camlucida layers` lists; repeat it for several."""
 
     metric: Annotated[tuple[str, ...], SEVERAL] = ()
-    """What `camlucida metrics` lists; deletion, insertion and road_combined unless said."""
+    """See `camlucida metrics`; deletion, insertion and road_combined unless said, on grids energy_inside."""
 
     masks: Path | None = None
     """A folder with a picture of the same name for each, white where the object is."""
+
+    grid: int = 0
+    """Measure on mosaics of N × N of the pictures, in which it is known where the class is (GridPG): give
+    pictures of one object each, of N × N classes or more. Those that the model mistakes are left out."""
+
+    grids: int = 100
+    """How many such mosaics."""
 
     seed: int = 0
     """For whatever is drawn by chance: noise, floors, bootstrap."""
@@ -154,8 +165,7 @@ def _measured(
     from camlucida.evaluation.run import measures_of, ways_of
 
     ways = ways_of(measuring.method or _METHODS, layers)
-    measures = measures_of(measuring.metric or _MEASURES)
-    _check_truth(items, [measure.name for measure, _ in measures if "mask" in measure.needs])
+    measures = measures_of(measuring.metric or (_GRID_MEASURES if measuring.grid else _MEASURES))
     judge = Judge(explainer, ways, measures, measuring.seed)
     asked = {
         "model": explainer.title,
@@ -164,17 +174,40 @@ def _measured(
         "measures": {measure.name: settings for measure, settings in measures},
         "seed": measuring.seed,
     }
-    track = partial(_tracked, quiet=measuring.quiet)
-    return run(judge, items, Records(measuring.out, asked), track), asked
+    subjects: Sequence[Any] = items
+    failed: dict[str, str] = {}
+    if measuring.grid:
+        cells, subjects = _mosaics(explainer, items, measuring)
+        asked["grid"] = {"rows": measuring.grid, "count": measuring.grids, "pictures": cells.paths}
+        failed = cells.failed
+    else:
+        _check_truth(items, [measure.name for measure, _ in measures if "mask" in measure.needs])
+    track = partial(tracked, what="measuring", quiet=measuring.quiet)
+    found = run(judge, subjects, Records(measuring.out, asked), track)
+    found.failed.update(failed)
+    return found, asked
 
 
-def _tracked(items: Sequence[Item], quiet: bool) -> Iterable[Item]:
-    return tracked(items, "measuring", quiet)
+def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) -> tuple[Cells, list[Given]]:
+    from camlucida.evaluation.grid import cells_of, grids
+    from camlucida.metrics.mosaic import check_size
+
+    check_size(measuring.grid, measuring.grids)
+    track = partial(tracked, what="looking at pictures", quiet=measuring.quiet)
+    most = measuring.grids * measuring.grid**2
+    cells = cells_of(explainer, items, most, measuring.seed, track)
+    if cells.mistaken:
+        say_note(
+            f"{len(cells.mistaken)} pictures left out, which the model takes for another class", measuring.quiet
+        )
+    try:
+        return cells, grids(cells, measuring.grid, measuring.grids, measuring.seed)
+    except CamlucidaError:
+        _say_failed(cells.failed)
+        raise
 
 
 def _check_truth(items: Sequence[Item], names: Sequence[str]) -> None:
-    from camlucida.errors import OptionError
-
     blind = next((item for item in items if not item.boxes and item.mask is None), None)
     if names and blind:
         raise OptionError(
@@ -185,14 +218,19 @@ def _check_truth(items: Sequence[Item], names: Sequence[str]) -> None:
 
 def _end(found: Evaluation, measuring: Measuring) -> None:
     """Say what failed and what was spared; exit with 1 if pictures failed."""
+    what = "mosaics" if measuring.grid else "pictures"
     if found.asked:
         spared = found.asked - found.run
         say_note(
-            f"{found.pictures} pictures, {found.run} variants run, {spared} of {found.asked} known before",
+            f"{found.pictures} {what}, {found.run} variants run, {spared} of {found.asked} known before",
             measuring.quiet,
         )
-    for path, reason in found.failed.items():
-        say_error(reason if path in reason else f"{path}: {reason}")
+    _say_failed(found.failed)
     if found.failed:
-        say_error(f"{len(found.failed)} of {len(found.failed) + found.pictures} pictures failed")
+        say_error(f"{len(found.failed)} pictures failed, {found.pictures} {what} are measured")
         raise SystemExit(1)
+
+
+def _say_failed(failed: Mapping[str, str]) -> None:
+    for path, reason in failed.items():
+        say_error(reason if path in reason else f"{path}: {reason}")

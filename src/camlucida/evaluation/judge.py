@@ -36,6 +36,19 @@ class Row:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """An input (channels, height, width) that is there already, its class, and where that is shown, if known.
+
+    ``path`` is what its rows are called by.
+    """
+
+    path: str
+    picture: Tensor
+    target: int | None = None
+    mask: Tensor | None = None
+
+
 class Judge:
     """A model, the ways to make maps of it, and what those are measured by."""
 
@@ -54,35 +67,33 @@ class Judge:
         self._copies: list[Explainer] = []
         self._like: Tensor | None = None
 
-    def rows(self, item: Item) -> list[Row]:
+    def rows(self, item: Item | Given) -> list[Row]:
         """A row for each way.
 
         Raises:
             CamlucidaError: the picture cannot be read or explained, or its mask does not fit.
-        """
-        prepared = prepare(item.path, self.explainer.adapter, self.explainer.preprocess)
-        mask = mask_of(item, prepared.frame)
-        return self.rows_of(prepared.tensor, item.target, mask, str(item.path))
-
-    def rows_of(self, picture: Tensor, target: int | None, mask: Tensor | None, path: str) -> list[Row]:
-        """A row for each way, of an input (channels, height, width); ``mask`` (height, width) if known.
-
-        Raises:
             OptionError: a measure needs a mask and there is none.
         """
-        blind = [measure.name for measure, _ in self.measures if mask is None and "mask" in measure.needs]
+        given = item if isinstance(item, Given) else self._read(item)
+        blind = [measure.name for measure, _ in self.measures if given.mask is None and "mask" in measure.needs]
         if blind:
             raise OptionError(
-                f"{', '.join(blind)} needs to know where the object is in {path}: give boxes or masks"
+                f"{', '.join(blind)} needs to know where the object is in {given.path}: give boxes or masks"
             )
-        self._like = picture
-        shown = Shown(self._bench, picture, target, mask)
+        self._like = given.picture
+        shown = Shown(self._bench, given.picture, given.target, given.mask)
         rows = []
         for way in self.ways:
             trial = shown.trial(way)
             values = {measure.name: measure.run(trial, settings) for measure, settings in self.measures}
-            rows.append(Row(path, str(way), shown.index, shown.probability, values, self._timed(shown, way)))
+            rows.append(
+                Row(given.path, str(way), shown.index, shown.probability, values, self._timed(shown, way))
+            )
         return rows
+
+    def _read(self, item: Item) -> Given:
+        prepared = prepare(item.path, self.explainer.adapter, self.explainer.preprocess)
+        return Given(str(item.path), prepared.tensor, item.target, mask_of(item, prepared.frame))
 
     def _timed(self, shown: Shown, way: Way) -> float:
         """Timed once, on the first picture, where a map was made before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from camlucida.errors import CamlucidaError, OptionError
 from camlucida.evaluation.judge import Judge, Row
@@ -16,9 +16,11 @@ from camlucida.registry import entry
 
 if TYPE_CHECKING:
     from camlucida.evaluation.items import Item
+    from camlucida.evaluation.judge import Given
     from camlucida.evaluation.records import Records
 
-Track = Callable[[Sequence["Item"]], Iterable["Item"]]
+Subject = Union["Item", "Given"]
+Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def ways_of(methods: Sequence[str], layers: Sequence[str | None] = (None,), floo
 
 
 def evaluate(
-    judge: Judge, items: Sequence[Item], records: Records | None = None, track: Track = lambda items: items
+    judge: Judge, items: Sequence[Subject], records: Records | None = None, track: Track = lambda items: items
 ) -> Evaluation:
     """Every picture, those that ``records`` has left out; one that fails is noted and the others go on."""
     rows: list[Row] = list(records.rows) if records else []

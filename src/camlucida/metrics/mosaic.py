@@ -64,12 +64,21 @@ def mosaics(
     return Mosaics(made, shown[torch.arange(count), chosen], masks, shown)
 
 
-def _check(pictures: Tensor, classes: Tensor, rows: int, count: int) -> None:
-    known = len(set(classes.tolist()))
+def check_size(rows: int, count: int) -> None:
+    """Refuse mosaics of less than two rows, and less than one of them.
+
+    Raises:
+        OptionError: so it is.
+    """
     if rows < 2 or count < 1:
         raise OptionError(
             f"mosaics have 2 rows or more and are 1 or more, got rows={rows}, count={count}: give such"
         )
+
+
+def _check(pictures: Tensor, classes: Tensor, rows: int, count: int) -> None:
+    check_size(rows, count)
+    known = len(set(classes.tolist()))
     if len(classes) != len(pictures):
         raise OptionError(
             f"mosaics need a label a picture, got {len(classes)} for {len(pictures)}: give as many"

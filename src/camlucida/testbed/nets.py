@@ -106,20 +106,17 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-TRAINED = ("resnet", "vit", "swin")  # whose weights are here; the ConvNeXt has not learnt the forms yet
-
-
 def models() -> dict[str, nn.Module]:
     """Family → its network, trained on ``samples``: takes their pictures as they are, knows their classes.
 
     Each call gives new modules, in evaluation mode.
     """
-    return {family: read(family) for family in TRAINED}
+    return {family: read(family) for family in NETWORKS}
 
 
 def shortcut_models() -> dict[str, nn.Module]:
     """As ``models``, trained on ``shortcut_samples``: these go by the tag."""
-    return {family: read(SHORTCUT + family) for family in TRAINED}
+    return {family: read(SHORTCUT + family) for family in NETWORKS}
 
 
 def weights_of(name: str) -> Path:
