@@ -300,6 +300,22 @@ def test_advice_is_the_mean_rank_of_all_measures() -> None:
     assert [one.as_good for one in found] == [True, False, False]
 
 
+def test_what_only_rounding_tells_apart_shares_its_rank() -> None:
+    values = {"b": 0.5, "a": 0.5 + 1e-8, "c": 0.9, "d": 0.1}
+    rows = rows_of({way: [value] * 8 for way, value in values.items()}, "insertion")
+    found = advice(Evaluation(rows, [metric_called("insertion")]))
+    assert [(one.way, one.rank, one.as_good) for one in found] == [
+        ("c", 1, True),
+        ("b", 2.5, False),
+        ("a", 2.5, False),
+        ("d", 4, False),
+    ]
+    same = advice(
+        Evaluation(rows_of({"b": [0.5] * 8, "a": [0.5 + 1e-8] * 8}, "insertion"), [metric_called("insertion")])
+    )
+    assert [(one.rank, one.as_good) for one in same] == [(1.5, True), (1.5, True)]
+
+
 def test_a_value_that_is_not_a_number_is_left_out() -> None:
     cell = cells(rows_of({"a": [0.2, float("nan"), 0.4]}), [measure()])["a", "m"]
     assert cell.value == pytest.approx(0.3)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 from camlucida.errors import CamlucidaError, OptionError
 from camlucida.evaluation.judge import Judge, Row
 from camlucida.evaluation.shown import Way
-from camlucida.evaluation.summary import Cell, Standing, better, cells, ranking, values_of
+from camlucida.evaluation.summary import SAME, Cell, Standing, better, cells, ranking, values_of
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.registry import Metric, metric_called
 from camlucida.registry import entry
@@ -104,15 +104,28 @@ def advice(evaluation: Evaluation) -> list[Advice]:
     A way is as good as the best where by no measure the best is better by more than chance.
     """
     tables = {one.name: evaluation.ranking(one.name) for one in evaluation.measures}
-    places = {name: {one.way: place for place, one in enumerate(table, 1)} for name, table in tables.items()}
-    complete = [way for way in evaluation.ways if all(way in ranks for ranks in places.values())]
-    complete.sort(key=lambda way: sum(ranks[way] for ranks in places.values()))
+    places = {name: ranks(table) for name, table in tables.items()}
+    complete = [way for way in evaluation.ways if all(way in known for known in places.values())]
+    complete.sort(key=lambda way: sum(known[way] for known in places.values()))
     found = []
     for way in complete:
         own = {name: next(one for one in table if one.way == way) for name, table in tables.items()}
         as_good = not any(_better(evaluation, complete[0], way, one) for one in evaluation.measures)
-        rank = sum(ranks[way] for ranks in places.values()) / max(len(places), 1)
+        rank = sum(known[way] for known in places.values()) / max(len(places), 1)
         found.append(Advice(way, rank, as_good, own))
+    return found
+
+
+def ranks(table: Sequence[Standing]) -> dict[str, float]:
+    """By way, the best being 1; of ways with the same number each has the mean of their places.
+
+    On many networks several methods are one formula, and only rounding tells their numbers apart.
+    """
+    values = [one.cell.value for one in table]
+    found = {}
+    for one in table:
+        alike = [place for place, value in enumerate(values, 1) if abs(value - one.cell.value) <= SAME]
+        found[one.way] = sum(alike) / len(alike)
     return found
 
 
