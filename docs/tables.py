@@ -1,9 +1,13 @@
 """Pages of tables, written from what the benchmarks have left in ``benchmarks/results``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from camlucida.evaluation.report import ARROW, text_of
+from camlucida.evaluation.summary import Cell
+from camlucida.metrics.registry import metric_called
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -11,7 +15,7 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 def write_tables(folder: Path) -> None:
     """``folder``: one page a result that is there, and their index."""
     folder.mkdir(exist_ok=True)
-    pages = {"support": _support, "grid": _grid}
+    pages = {"leaderboard": _leaderboard, "support": _support, "grid": _grid}
     present = [name for name in pages if (RESULTS / f"{name}.json").is_file()]
     for name in present:
         report = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -19,6 +23,75 @@ def write_tables(folder: Path) -> None:
     listed = "\n".join(present)
     index = f"# Measured\n\nTables made by the scripts in `benchmarks/`.\n\n```{{toctree}}\n\n{listed}\n```\n"
     (folder / "index.md").write_text(index, encoding="utf-8")
+
+
+def leaderboard_top(report: dict[str, Any], count: int = 6) -> str:
+    """The methods that stand highest over all boards, with their rank on each; the README shows it."""
+    boards = report["boards"]
+    ranks = {
+        method: [board["ways"][method]["rank"] for board in boards.values()]
+        for method in _everywhere(boards.values())
+    }
+    best = sorted(ranks, key=lambda method: sum(ranks[method]))[:count]
+    rows = [
+        [f"`{method}`", f"{sum(ranks[method]) / len(boards):.1f}"]
+        + [_rank(board["ways"][method]) for board in boards.values()]
+        for method in best
+    ]
+    return _table(("method", "mean rank", *boards), rows)
+
+
+def _everywhere(boards: Iterable[dict[str, Any]]) -> list[str]:
+    """Methods that no board refuses; floors have no rank."""
+    ways = [{name for name, way in board["ways"].items() if "rank" in way} for board in boards]
+    return sorted(set.intersection(*ways))
+
+
+def _rank(way: dict[str, Any]) -> str:
+    return f"{way['rank']:.1f}" + (" ✓" if way["as_good"] else "")
+
+
+def _leaderboard(report: dict[str, Any]) -> str:
+    """A table for each network and set of pictures, the best first."""
+    text = (
+        "# Leaderboard\n\n"
+        "Every method on the testbed's four networks, whose pictures show one form among distractors, and on "
+        "EfficientNet-Lite0 with bundled photos: on mosaics of four, where the class lies in a known cell "
+        "(`grid`), and as they are (`photos`). Each at the network's default layer.\n\n"
+        "Ranks are the mean over what stands above each table; ✓ marks what the best one is not better than "
+        "by more than chance, by any of them. `≈floor` marks a number that is not better than each floor "
+        "(a random map, a spot in the centre, the picture's edges) by more than chance. Behind each number is "
+        "its 95 % interval, by bootstrap over pictures.\n\n"
+        "The testbed's networks were trained so that only positions on the form speak for its class: "
+        "localisation there says whether maps are read and computed rightly, more than which method finds "
+        "objects. That is what `grid` is for.\n\n## Highest over all boards, by rank on each\n\n"
+    )
+    text += leaderboard_top(report)
+    for name, board in report["boards"].items():
+        text += f"\n## {name}\n\n" + _board(board)
+    return text
+
+
+def _board(board: dict[str, Any]) -> str:
+    variants, pictures = board["variants"], board["pictures"]
+    right = f", right on {board['right']:.1%} of pictures" if "right" in board else ""
+    text = (
+        f"{board['model']}, layer `{board['layer']}`{right}; {pictures} pictures, ranked by "
+        f"{', '.join(board['ranked_by'])}. {variants['asked']} variants of pictures were asked for and "
+        f"{variants['run']} run: the others were known already.\n\n"
+    )
+    ways = sorted(board["ways"].items(), key=lambda item: item[1].get("rank", float("inf")))
+    names = list(ways[0][1]["measures"])
+    head = [f"{name} {ARROW[metric_called(name).better]}" for name in names]
+    rows = [
+        [f"`{way}`", _rank(told) if "rank" in told else "floor"]
+        + [text_of(Cell(**told["measures"][name])) for name in names]
+        for way, told in ways
+    ]
+    text += _table(("method", "rank", *head), rows)
+    for method, reason in board["refused"].items():
+        text += f"\n`{method}` is refused here: {reason}.\n"
+    return text
 
 
 def _made(report: dict[str, Any]) -> str:

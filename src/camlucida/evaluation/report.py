@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from camlucida.evaluation.summary import Cell
 
 NOT_BETTER = "≈floor"  # behind a number that is not better than each floor by more than chance
-_ARROW = {"higher": "↑", "lower": "↓"}
+ARROW = {"higher": "↑", "lower": "↓"}
 
 
 def table(evaluation: Evaluation) -> list[list[str]]:
     """A head and a line for each way: numbers with intervals, and the seconds that a map takes."""
     numbers = evaluation.cells()
-    names = [f"{one.name} {_ARROW[one.better]}" for one in evaluation.measures]
+    names = [f"{one.name} {ARROW[one.better]}" for one in evaluation.measures]
     lines = [["method", *names, "seconds"]]
     for way in evaluation.ways:
         shown = [text_of(numbers[way, one.name]) for one in evaluation.measures]

@@ -1,0 +1,178 @@
+"""Every method × every measure that matters, with intervals and floors: which maps can be trusted?
+
+python benchmarks/leaderboard.py [--boards resnet convnext vit swin grid photos] [--pictures 60]
+
+Boards: the testbed's four networks on its pictures; EfficientNet-Lite0 on mosaics of the bundled photos and
+on the photos themselves. Boards that are not asked for stay as they were measured before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+import measure
+from camlucida import Explainer, testbed
+from camlucida.errors import CamlucidaError
+from camlucida.evaluation.grid import cells_of, grids
+from camlucida.evaluation.items import Item
+from camlucida.evaluation.judge import Given, Judge
+from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
+from camlucida.models.embedded import DEFAULT_MODEL
+from camlucida.registry import entries
+from camlucida.testbed import nets, train
+
+HERE = Path(__file__).parent
+SEED = 2_000_000_002  # of pictures that neither training nor tests have seen
+FAITHFULNESS = ("deletion", "insertion", "road_combined")
+SANITY = ("randomisation", "random_logit")
+LOCALISATION = ("pointing_game", "energy_inside")
+DROPS = ("average_drop", "increase_in_confidence", "average_gain")
+MEASURES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(nets.NETWORKS, (*FAITHFULNESS, *DROPS, *SANITY, *LOCALISATION)),
+    "grid": LOCALISATION,
+    "photos": (*FAITHFULNESS, *DROPS, *SANITY),
+}
+RANKED = {**dict.fromkeys(nets.NETWORKS, FAITHFULNESS), "grid": ("energy_inside",), "photos": FAITHFULNESS}
+SETTINGS = {"pointing_game": {"tolerance": 4}}  # pixels: half of a cell of the testbed's maps
+PHOTOS = {  # what scikit-image and scikit-learn bring along, and what is on it
+    "coffee": "espresso",
+    "chelsea": "tiger cat",
+    "camera": "tripod",
+    "stereo_motorcycle": "moped",
+    "rocket": "missile",
+    "flower": "daisy",
+    "china": "palace",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--boards", nargs="+", choices=list(MEASURES), default=list(MEASURES))
+    parser.add_argument("--pictures", type=int, default=60, help="of the testbed, for each network (60)")
+    parser.add_argument("--grids", type=int, default=60, help="mosaics of photos (60)")
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads (1)")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "leaderboard.json")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for name in options.boards:
+        begun = time.perf_counter()
+        made = _board(name, options)
+        made["minutes"] = round((time.perf_counter() - begun) / 60, 1)
+        report = (
+            json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {"boards": {}}
+        )
+        boards = report["boards"] | {name: made}
+        report["boards"] = {key: boards[key] for key in MEASURES if key in boards}
+        report |= {"date": made["date"], "machine": made["machine"]}
+        options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        Console().log(f"{name}: {made['minutes']} minutes")
+
+
+def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One network on one set of pictures."""
+    explainer = Explainer(DEFAULT_MODEL) if name not in nets.NETWORKS else _tiny(name)
+    with TemporaryDirectory() as folder:
+        subjects = _subjects(name, explainer, options, Path(folder))
+        methods, refused = _methods(explainer, subjects[0])
+        judge = Judge(explainer, ways_of(methods), measures_of(MEASURES[name], SETTINGS))
+        found = evaluate(judge, subjects, track=partial(track, description=name, transient=True))
+    if found.failed:
+        raise SystemExit(f"{name}: {found.failed}")
+    facts: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+    facts |= {"machine": measure.machine(options.threads), "model": explainer.title}
+    facts |= {"layer": "+".join(explainer.layer_names(None, _input(explainer, subjects[0])))}
+    if name in nets.NETWORKS:
+        facts["right"] = train.accuracy(explainer.module, name)
+    return facts | {"refused": refused} | _told(found, RANKED[name])
+
+
+def _tiny(family: str) -> Explainer:
+    return Explainer(nets.read(family), labels=testbed.CLASSES)
+
+
+def _subjects(
+    name: str, explainer: Explainer, options: argparse.Namespace, folder: Path
+) -> Sequence[Item | Given]:
+    if name in nets.NETWORKS:
+        made = testbed.samples(options.pictures, SEED)
+        rows = zip(made.pictures, made.labels.tolist(), made.masks, strict=True)
+        return [Given(f"sample {place}", *row) for place, row in enumerate(rows)]
+    items = _photos(folder, explainer.adapter.labels or ())
+    if name == "photos":
+        return items
+    cells = cells_of(explainer, items, len(items))
+    if len(cells.paths) < len(items):
+        raise SystemExit(f"left out of the mosaics: {cells.mistaken} {cells.failed}")
+    return grids(cells, 2, options.grids)
+
+
+def _photos(folder: Path, labels: Sequence[str]) -> list[Item]:
+    from skimage import data
+    from sklearn.datasets import load_sample_image
+
+    items = []
+    for name, label in PHOTOS.items():
+        if name in ("flower", "china"):
+            pixels = load_sample_image(f"{name}.jpg")
+        else:
+            pixels = data.stereo_motorcycle()[0] if name == "stereo_motorcycle" else getattr(data, name)()
+        Image.fromarray(pixels).convert("RGB").save(folder / f"{name}.png")
+        items.append(Item(folder / f"{name}.png", labels.index(label)))
+    return items
+
+
+def _input(explainer: Explainer, subject: Item | Given) -> torch.Tensor:
+    from camlucida.prepare import prepare
+
+    given = subject.picture if isinstance(subject, Given) else subject.path
+    return prepare(given, explainer.adapter, explainer.preprocess).tensor
+
+
+def _methods(explainer: Explainer, subject: Item | Given) -> tuple[list[str], dict[str, str]]:
+    """The methods that this network takes, and why others are refused."""
+    methods, refused = [], {}
+    for name in entries():
+        try:
+            explainer.explain(_input(explainer, subject), [name])
+            methods.append(name)
+        except CamlucidaError as error:
+            refused[name] = str(error)
+    return methods, refused
+
+
+def _told(found: Evaluation, ranked: Sequence[str]) -> dict[str, Any]:
+    cells, by = found.cells(), [one for one in found.measures if one.name in ranked]
+    standings = advice(Evaluation(found.rows, by, found.seed))
+    places = {one.way: {"rank": one.rank, "as_good": one.as_good} for one in standings}
+    ways: dict[str, Mapping[str, Any]] = {
+        way: {
+            "seconds": found.seconds(way),
+            **places.get(way, {}),
+            "measures": {one.name: asdict(cells[way, one.name]) for one in found.measures},
+        }
+        for way in found.ways
+    }
+    return {
+        "pictures": found.pictures,
+        "ranked_by": list(ranked),
+        "variants": {"asked": found.asked, "run": found.run},
+        "ways": ways,
+    }
+
+
+if __name__ == "__main__":
+    main()
