@@ -13,7 +13,7 @@ from camlucida.metrics.similarity import pearson
 from camlucida.registry import Paper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -120,7 +120,12 @@ def adcc(
         1 - float((evidence / evidence.max()).mean()),
         1 - drop,
     )
-    return 3 / sum(1 / part for part in parts) if min(parts) > 0 else 0.0
+    return harmonic(parts)
+
+
+def harmonic(parts: Sequence[float]) -> float:
+    """The harmonic mean, 0 if one of them is not above 0."""
+    return len(parts) / sum(1 / part for part in parts) if min(parts) > 0 else 0.0
 
 
 def _evidence(heatmap: Tensor) -> Tensor | None:

@@ -30,8 +30,8 @@ _PAPER = Paper(
     "arXiv:2202.00449",
 )
 # Half of the eight neighbours, as (rows, columns) to go, with their weights; the others lie opposite.
-_NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
-_NOISE = 0.01  # standard deviation, in the normalised input; the authors' and grad-cam's
+NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
+NOISE = 0.01  # standard deviation, in the normalised input; the authors' and grad-cam's
 _LARGEST_BAND = 2**27  # numbers; half a gigabyte
 
 
@@ -132,28 +132,36 @@ def _imputed(picture: Tensor, removed: list[Tensor], seed: int) -> Make:
     """The picture without what is ``removed`` (height, width), each time with the same noise."""
     import torch
 
+    rough = NOISE * torch.randn(picture.shape, generator=drawing(seed)).to(picture.dtype)
+
+    def make(indices: range) -> Tensor:
+        return torch.stack([without(picture, removed[index], rough) for index in indices])
+
+    return make
+
+
+def without(picture: Tensor, gone: Tensor, rough: Tensor) -> Tensor:
+    """The picture (channels, height, width), what is ``gone`` (height, width) filled in and made ``rough``.
+
+    Raises:
+        OptionError: SciPy is not there.
+    """
+    import torch
+
     if find_spec("scipy") is None:
         raise OptionError(
             "ROAD solves equations with SciPy, which is not there: pip install 'camlucida[metrics]'"
         )
-    rough = _NOISE * torch.randn(picture.shape, generator=drawing(seed)).to(picture.dtype)
-
-    def make(indices: range) -> Tensor:
-        variants = []
-        for index in indices:
-            gone = removed[index]
-            smooth = torch.from_numpy(impute(picture.numpy(), gone.numpy())).to(picture.dtype)
-            variants.append(torch.where(gone, smooth + rough, picture))
-        return torch.stack(variants)
-
-    return make
+    smooth = torch.from_numpy(impute(picture.numpy(), gone.numpy())).to(picture.dtype)
+    return torch.where(gone, smooth + rough, picture)
 
 
 def impute(picture: np.ndarray, gone: np.ndarray) -> np.ndarray:
     """``picture`` (channels, height, width) with each ``gone`` pixel the weighted mean of its neighbours.
 
     With weights w of the neighbours that lie in the picture: Σw · x = Σ w · x_neighbour. The system is
-    symmetric, and positive definite as long as a pixel is left.
+    symmetric, and positive definite as long as a pixel is left. It is solved in the picture's precision: of
+    large holes, float32 knows about five digits in half the time.
     """
     import numpy as np
 
@@ -163,7 +171,7 @@ def impute(picture: np.ndarray, gone: np.ndarray) -> np.ndarray:
     place = np.cumsum(away).reshape(away.shape) - 1  # the number of each unknown
     weight, mean = np.zeros(away.shape), np.zeros(known.shape)
     pairs: list[tuple[Any, Any, float]] = []
-    for down, across, share in _NEIGHBOURS:
+    for down, across, share in NEIGHBOURS:
         one, other = _beside(away.shape, down, across)
         weight[one] += share
         weight[other] += share
@@ -172,7 +180,7 @@ def impute(picture: np.ndarray, gone: np.ndarray) -> np.ndarray:
         both = away[one] & away[other]
         pairs.append((place[one][both], place[other][both], share))
     filled = known.copy()
-    filled[:, away] = _solve(weight[away], pairs, mean[:, away].T).T
+    filled[:, away] = _solve(weight[away], pairs, mean[:, away].T, np.result_type(picture, np.float32)).T
     filled[:, ~away] = shown[:, ~away]
     return filled.swapaxes(1, 2) if turned else filled
 
@@ -185,7 +193,9 @@ def _beside(shape: tuple[int, ...], down: int, across: int) -> tuple[Any, Any]:
     return here, (slice(down, height), slice(left + across, right + across))
 
 
-def _solve(diagonal: np.ndarray, pairs: list[tuple[Any, Any, float]], values: np.ndarray) -> np.ndarray:
+def _solve(
+    diagonal: np.ndarray, pairs: list[tuple[Any, Any, float]], values: np.ndarray, precision: np.dtype[Any]
+) -> np.ndarray:
     """Unknowns (n, channels) of a symmetric system, beside whose diagonal is −share for each of ``pairs``.
 
     Unknowns are in reading order, so that the matrix is a band as wide as the picture. LAPACK factors that
@@ -199,11 +209,11 @@ def _solve(diagonal: np.ndarray, pairs: list[tuple[Any, Any, float]], values: np
     width = int((second - first).max(initial=0)) + 1
     if width * len(diagonal) > _LARGEST_BAND:
         return _solve_sparse(diagonal, (beside, first, second), values)
-    band = np.zeros((width, len(diagonal)), dtype=np.float32, order="F")
+    band = np.zeros((width, len(diagonal)), dtype=precision, order="F")
     band[0] = diagonal
     band[second - first, first] = beside
     solved: np.ndarray = solveh_banded(
-        band, values.astype(np.float32), overwrite_ab=True, lower=True, check_finite=False
+        band, values.astype(precision), overwrite_ab=True, lower=True, check_finite=False
     )
     return solved
 

@@ -24,6 +24,7 @@ from camlucida.compat.pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
 from camlucida.compat.pytorch_grad_cam.hirescam import HiResCAM
 from camlucida.compat.pytorch_grad_cam.kpca_cam import KPCA_CAM
 from camlucida.compat.pytorch_grad_cam.layer_cam import LayerCAM
+from camlucida.compat.pytorch_grad_cam.metrics import cam_mult_image, road  # noqa: F401 - as metrics.…
 from camlucida.compat.pytorch_grad_cam.random_cam import RandomCAM
 from camlucida.compat.pytorch_grad_cam.refine_cam import RefineCAM
 from camlucida.compat.pytorch_grad_cam.score_cam import ScoreCAM

@@ -115,9 +115,18 @@ def asked_for(targets: Sequence[PeerTarget | Later] | None, count: int) -> list[
     """
     if targets is None:
         return [Asked(top_class) for _ in range(count)]
+    one_each(targets, count)
+    return [Asked(one.choose if isinstance(one, Later) else partial(_as_given, one)) for one in targets]
+
+
+def one_each(targets: Sequence[object], count: int) -> None:
+    """Refuse another number of targets than of pictures.
+
+    Raises:
+        TargetError: it is.
+    """
     if len(targets) != count:
         raise TargetError(f"there is a target for each picture, got {len(targets)} for {count} pictures")
-    return [Asked(one.choose if isinstance(one, Later) else partial(_as_given, one)) for one in targets]
 
 
 def _as_given(target: PeerTarget, _: Tensor) -> PeerTarget:

@@ -40,7 +40,7 @@ class Engine:
         self, model: nn.Module, layers: Sequence[nn.Module], reshape: Callable[[Tensor], Tensor] | None
     ) -> None:
         self._explainer = Explainer(model, cache=False)
-        self._explainer.adapter = replace(self._explainer.adapter, logits_of=_as_it_is)
+        self._explainer.adapter = replace(self._explainer.adapter, logits_of=as_it_is)
         self.names: list[str | None] = [*names_of(layers, self._explainer.module)]
         self.module = self._explainer.module
         self._found: dict[tuple[str, Size], Layout] = {}
@@ -148,7 +148,7 @@ def _warn(findings: Sequence[Finding]) -> None:
         warn(f"{one.found}: {_ADVICE}" if one.code == "negative-only" else str(one))
 
 
-def _as_it_is(output: Any) -> Tensor:
+def as_it_is(output: Any) -> Tensor:
     """What targets are given: a tensor whatever its axes, else the logits in it."""
     if isinstance(output, Sequence) and output and isinstance(output[0], Mapping):
         raise ModelError(
