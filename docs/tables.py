@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from camlucida.evaluation.report import ARROW, text_of
+from camlucida.evaluation.run import ARROW
 from camlucida.evaluation.summary import Cell
 from camlucida.metrics.registry import metric_called
 
@@ -85,7 +85,7 @@ def _board(board: dict[str, Any]) -> str:
     head = [f"{name} {ARROW[metric_called(name).better]}" for name in names]
     rows = [
         [f"`{way}`", _rank(told) if "rank" in told else "floor"]
-        + [text_of(Cell(**told["measures"][name])) for name in names]
+        + [str(Cell(**told["measures"][name])) for name in names]
         for way, told in ways
     ]
     text += _table(("method", "rank", *head), rows)

@@ -149,13 +149,11 @@ def test_defaults_are_the_peers() -> None:
 @pytest.mark.parametrize("name", AVERAGED)
 def test_averages_are_the_peers(name: str, kind: str, model: str) -> None:
     given = (inputs(), maps(kind), targets(kind=ClassifierOutputSoftmaxTarget), network(model))
-    for percentiles in ([25, 50, 75.5], (90,)):
-        mine, theirs = (quiet(getattr(one.metrics.road, name)(percentiles)) for one in (ours, peer))
-        assert_same(mine(*given), theirs(*given))
+    mine, theirs = (quiet(getattr(one.metrics.road, name)((25, 75.5))) for one in (ours, peer))
+    assert_same(mine(*given), theirs(*given))
 
 
-@pytest.mark.parametrize("kind", ["cam", "spot"])
-@pytest.mark.parametrize("name", ["HiResCAM", "LayerCAM"])
+@pytest.mark.parametrize(("name", "kind"), [("HiResCAM", "cam"), ("LayerCAM", "spot")])
 def test_arcc_is_the_peers(name: str, kind: str) -> None:
     net = network("resnet")
     base = getattr(ours, name)(net, [net.layer2])

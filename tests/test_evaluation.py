@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import camlucida
 import zoo
 from camlucida import Explainer
 from camlucida.errors import OptionError, OutputError, PictureError, TargetError
@@ -59,19 +60,19 @@ def test_a_folder_by_classes(tmp_path: Path) -> None:
     for name in ("tiger_cat/b.png", "tiger_cat/a.png", "2/c.jpg"):
         picture(tmp_path / name)
     (tmp_path / "notes").mkdir()
-    found = items_in(tmp_path, LABELS, 3)
+    found = items_in(tmp_path, LABELS)
     assert [(item.path.name, item.target) for item in found] == [("c.jpg", 2), ("a.png", 1), ("b.png", 1)]
 
 
 def test_a_folder_of_pictures_has_no_classes(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
-    assert items_in(tmp_path, LABELS, 3) == [Item(tmp_path / "a.png")]
+    assert items_in(tmp_path, LABELS) == [Item(tmp_path / "a.png")]
 
 
 def test_a_table(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("path,label,box\na.png,tinca tinca,1 2 3 4\nb.png,2,0 0 5 5; 6 6 7 8.5\nc.png,,\n")
-    found = items_in(table, LABELS, 3)
+    found = items_in(table, LABELS)
     assert [item.path for item in found] == [tmp_path / name for name in ("a.png", "b.png", "c.png")]
     assert [item.target for item in found] == [0, 2, None]
     assert found[1].boxes == ((0, 0, 5, 5), (6, 6, 7, 8.5))
@@ -92,16 +93,16 @@ def test_a_table_that_is_none(tmp_path: Path, text: str, error: type[Exception],
     table = tmp_path / "table.csv"
     table.write_text(text)
     with pytest.raises(error, match=said):
-        items_in(table, LABELS, 3)
+        items_in(table, LABELS)
 
 
 def test_each_picture_needs_its_mask(tmp_path: Path) -> None:
     for name in ("photos/a.png", "photos/b.png", "masks/a.png"):
         picture(tmp_path / name)
     with pytest.raises(OptionError, match=r"no mask for b\.png"):
-        items_in(tmp_path / "photos", LABELS, 3, tmp_path / "masks")
+        items_in(tmp_path / "photos", LABELS, tmp_path / "masks")
     picture(tmp_path / "masks" / "b.jpg")
-    found = items_in(tmp_path / "photos", LABELS, 3, tmp_path / "masks")
+    found = items_in(tmp_path / "photos", LABELS, tmp_path / "masks")
     assert [item.mask.name for item in found if item.mask] == ["a.png", "b.jpg"]
 
 
@@ -372,6 +373,39 @@ def test_a_measure_that_needs_masks_says_so() -> None:
     judge = Judge(Explainer(zoo.resnet()), ways_of(["gradcam"]), measures_of(["pointing_game"]))
     with pytest.raises(OptionError, match="pointing_game needs to know where the object is"):
         judge.rows(Given("x", zoo.noise()[0]))
+
+
+def test_a_class_that_the_model_does_not_have_is_said(tmp_path: Path) -> None:
+    """Of a model without labels when the picture is shown to it, and the others go on."""
+    judge = Judge(Explainer(zoo.resnet()), ways_of(["gradcam"]), measures_of(["entropy"]))
+    found = evaluate(judge, [Given("a", zoo.noise()[0], 99), Given("b", zoo.noise()[0], 3)])
+    assert list(found.failed) == ["a"]
+    assert "classes 0 to 9, got 99" in found.failed["a"]
+    assert {row.path for row in found.rows} == {"b"}
+    table = tmp_path / "table.csv"
+    table.write_text("path,label\na.png,7\n")
+    with pytest.raises(OptionError, match="classes 0 to 2"):
+        items_in(table, LABELS)
+
+
+def test_evaluate_in_python(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / "photos" / f"{i}.png", (64, 64), i)
+    (tmp_path / "photos" / "x.png").write_bytes(b"no picture")
+    found = camlucida.evaluate(
+        tmp_path / "photos", zoo.resnet(), ["gradcam"], ["entropy"], preprocess="tutorial"
+    )
+    assert found.pictures == 3
+    assert list(found.failed) == [str(tmp_path / "photos" / "x.png")]
+    assert [line.split()[0] for line in str(found).splitlines()] == [
+        "method",
+        "gradcam",
+        "random-map",
+        "centre",
+        "edges",
+    ]
+    with pytest.raises(OptionError, match="pointing_game needs to know where the object is"):
+        camlucida.evaluate(tmp_path / "photos", zoo.resnet(), metrics=["pointing_game"], preprocess="tutorial")
 
 
 # -- the commands -----------------------------------------------------------------------------------------

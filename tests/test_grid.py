@@ -63,7 +63,7 @@ def explainer() -> Explainer:
 
 def test_the_class_lies_in_its_cell(photos: Path, explainer: Explainer) -> None:
     """All of gradcam's mass, which a map that knows nothing puts evenly over the four."""
-    cells = cells_of(explainer, items_in(photos, None, 4), 100)
+    cells = cells_of(explainer, items_in(photos, None), 100)
     made = grids(cells, 2, 12)
     judge = Judge(explainer, ways_of(["gradcam"]), measures_of(["energy_inside", "pointing_game"]))
     found = evaluate(judge, made).cells()
@@ -75,7 +75,7 @@ def test_the_class_lies_in_its_cell(photos: Path, explainer: Explainer) -> None:
 
 
 def test_grids_show_what_they_say(photos: Path, explainer: Explainer) -> None:
-    made = grids(cells_of(explainer, items_in(photos, None, 4), 100), 2, 8, seed=3)
+    made = grids(cells_of(explainer, items_in(photos, None), 100), 2, 8, seed=3)
     assert len({one.path for one in made}) == 8
     assert sorted(one.target or 0 for one in made) != [0] * 8
     for one in made:
@@ -91,7 +91,7 @@ def test_what_the_model_mistakes_is_left_out_and_what_cannot_be_read_is_said(
 ) -> None:
     (photos / "0" / "broken.png").write_bytes(b"no picture")
     Image.new("RGB", (64, 64), COLOURS["blue"]).save(photos / "0" / "blue.png")
-    cells = cells_of(explainer, items_in(photos, None, 4), 100)
+    cells = cells_of(explainer, items_in(photos, None), 100)
     assert cells.mistaken == [str(photos / "0" / "blue.png")]
     assert list(cells.failed) == [str(photos / "0" / "broken.png")]
     assert sorted(cells.labels) == [0, 1, 2, 3]
@@ -106,7 +106,7 @@ def test_without_labels_a_picture_is_what_the_model_says(photos: Path, explainer
 
 
 def test_no_more_pictures_are_read_than_there_are_cells(photos: Path, explainer: Explainer) -> None:
-    items = items_in(photos, None, 4) * 5
+    items = items_in(photos, None) * 5
     one, again, other = (cells_of(explainer, items, 4, seed).paths for seed in (0, 0, 1))
     assert len(one) == 4
     assert one == again
@@ -114,7 +114,7 @@ def test_no_more_pictures_are_read_than_there_are_cells(photos: Path, explainer:
 
 
 def test_too_few_classes_and_inputs_of_two_sizes_are_refused(photos: Path, explainer: Explainer) -> None:
-    cells = cells_of(explainer, items_in(photos, None, 4), 100)
+    cells = cells_of(explainer, items_in(photos, None), 100)
     with pytest.raises(OptionError, match="3 × 3 cells needs 9 classes, got 4"):
         grids(cells, 3, 8)
     with pytest.raises(OptionError, match="2 × 2 cells needs 4 classes, got 0"):

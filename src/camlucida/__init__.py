@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from camlucida.comparison import compare as compare
     from camlucida.errors import CamlucidaError as CamlucidaError
+    from camlucida.evaluation.ask import evaluate as evaluate
     from camlucida.explainer import Explainer as Explainer
     from camlucida.explainer import explain as explain
     from camlucida.explanation import Explanation as Explanation
@@ -34,6 +35,7 @@ _HOME = {
     "Sheet": "sheet",
     "TopClass": "targets",
     "compare": "comparison",
+    "evaluate": "evaluation.ask",
     "explain": "explainer",
 }
 

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from camlucida.cli.options import ModelOptions
 from camlucida.cli.talk import waiting
 from camlucida.errors import ModelError
+from camlucida.tables import aligned
 
 
 def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative="")] = False) -> None:
@@ -108,8 +109,5 @@ WHY = "the last with positions, on most of which the whole score depends"
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest entry; plain text, so that it can be searched and piped."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    """On stdout, see ``tables.aligned``."""
+    sys.stdout.write(aligned(rows) + "\n")

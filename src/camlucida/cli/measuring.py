@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter
 from camlucida.cli.listing import print_table
 from camlucida.cli.options import SEVERAL, ModelOptions
 from camlucida.cli.talk import say_error, say_note, tracked, waiting
-from camlucida.errors import CamlucidaError, OptionError
+from camlucida.errors import CamlucidaError
 
 if TYPE_CHECKING:
     from camlucida.evaluation.grid import Cells
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from camlucida.evaluation.judge import Given
     from camlucida.evaluation.run import Evaluation
     from camlucida.explainer import Explainer
-
-_MEASURES = ("deletion", "insertion", "road_combined")
-_GRID_MEASURES = ("energy_inside",)
-_METHODS = ("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "eigencam", "eigengradcam")
 
 
 @Parameter(name="*", group=Group("Measuring", sort_key=1))
@@ -99,7 +95,7 @@ def evaluate(
 
     explainer, items = _ready(source, model, measuring, options)
     found, asked = _measured(explainer, items, measuring, measuring.layer or (None,))
-    print_table(report.table(found))
+    print_table(found.table())
     for path in report.write(found, measuring.out, asked):
         sys.stdout.write(f"{path}\n")
     _end(found, measuring)
@@ -138,7 +134,7 @@ def recommend(
     rows = [("", "method and layer", "mean rank", *names, "seconds")]
     for place, one in enumerate(advice(found), 1):
         said = "best" if place == 1 else "no significant difference" if one.as_good else ""
-        numbers = [report.text_of(one.standings[name].cell) for name in names]
+        numbers = [str(one.standings[name].cell) for name in names]
         rows.append((said, one.way, f"{one.rank:.1f}", *numbers, f"{found.seconds(one.way):.3f}"))
     print_table(rows)
     _end(found, measuring)
@@ -151,8 +147,7 @@ def _ready(
 
     with waiting(f"loading {model}", measuring.quiet):
         explainer = options.explainer(model)
-    labels = explainer.adapter.labels
-    return explainer, items_in(source, labels, len(labels) if labels else None, measuring.masks)
+    return explainer, items_in(source, explainer.adapter.labels, measuring.masks)
 
 
 def _measured(
@@ -161,11 +156,11 @@ def _measured(
     """The evaluation, and what was asked."""
     from camlucida.evaluation.judge import Judge
     from camlucida.evaluation.records import Records
+    from camlucida.evaluation.run import GRID_MEASURES, MEASURES, METHODS, measures_of, ways_of
     from camlucida.evaluation.run import evaluate as run
-    from camlucida.evaluation.run import measures_of, ways_of
 
-    ways = ways_of(measuring.method or _METHODS, layers)
-    measures = measures_of(measuring.metric or (_GRID_MEASURES if measuring.grid else _MEASURES))
+    ways = ways_of(measuring.method or METHODS, layers)
+    measures = measures_of(measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES))
     judge = Judge(explainer, ways, measures, measuring.seed)
     asked = {
         "model": explainer.title,
@@ -181,7 +176,7 @@ def _measured(
         asked["grid"] = {"rows": measuring.grid, "count": measuring.grids, "pictures": cells.paths}
         failed = cells.failed
     else:
-        _check_truth(items, [measure.name for measure, _ in measures if "mask" in measure.needs])
+        judge.check(items)
     track = partial(tracked, what="measuring", quiet=measuring.quiet)
     found = run(judge, subjects, Records(measuring.out, asked), track)
     found.failed.update(failed)
@@ -205,15 +200,6 @@ def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) 
     except CamlucidaError:
         _say_failed(cells.failed)
         raise
-
-
-def _check_truth(items: Sequence[Item], names: Sequence[str]) -> None:
-    blind = next((item for item in items if not item.boxes and item.mask is None), None)
-    if names and blind:
-        raise OptionError(
-            f"{', '.join(names)} needs to know where the object is, and nothing says so for {blind.path}: give "
-            "a table with boxes, or `--masks FOLDER`"
-        )
 
 
 def _end(found: Evaluation, measuring: Measuring) -> None:

@@ -27,9 +27,7 @@ class Item:
     mask: Path | None = None
 
 
-def items_in(
-    source: Path, labels: Sequence[str] | None, classes: int | None, masks: Path | None = None
-) -> list[Item]:
+def items_in(source: Path, labels: Sequence[str] | None, masks: Path | None = None) -> list[Item]:
     """The pictures of a table (``.csv``: path, label[, box]), of a folder by classes, or of a plain folder.
 
     Classes are given by index, or by a name or a part of one among ``labels``. ``masks`` is a folder with a
@@ -48,17 +46,18 @@ def items_in(
         items = [Item(path) for path in find([source])]
     if not items:
         raise PictureError(f"{source} names no picture, give one that does")
-    wrong = next((item for item in items if not _exists(item.target, classes)), None)
+    wrong = next((item for item in items if not _exists(item.target, labels)), None)
     if wrong:
         raise OptionError(
-            f"{wrong.path} is of class {wrong.target}, and the model has classes 0 to {(classes or 0) - 1}: "
+            f"{wrong.path} is of class {wrong.target}, and the model has classes 0 to {len(labels or ()) - 1}: "
             "give indices of its own classes"
         )
     return [_with_mask(item, masks) for item in items] if masks else items
 
 
-def _exists(target: int | None, classes: int | None) -> bool:
-    return target is None or classes is None or 0 <= target < classes
+def _exists(target: int | None, labels: Sequence[str] | None) -> bool:
+    """Of a model without labels it turns out when a picture is shown to it."""
+    return target is None or labels is None or 0 <= target < len(labels)
 
 
 def _of_classes(source: Path, labels: Sequence[str] | None) -> list[Item]:

@@ -67,6 +67,20 @@ class Judge:
         self._copies: list[Explainer] = []
         self._like: Tensor | None = None
 
+    def check(self, items: Sequence[Item]) -> None:
+        """Refuse measures that need to know where the object is, if nothing says so for one of the pictures.
+
+        Raises:
+            OptionError: so it is.
+        """
+        names = [measure.name for measure, _ in self.measures if "mask" in measure.needs]
+        blind = next((item for item in items if not item.boxes and item.mask is None), None)
+        if names and blind:
+            raise OptionError(
+                f"{', '.join(names)} needs to know where the object is, and nothing says so for {blind.path}: "
+                "give a table with boxes, or masks (`--masks FOLDER`)"
+            )
+
     def rows(self, item: Item | Given) -> list[Row]:
         """A row for each way.
 

@@ -16,28 +16,6 @@ if TYPE_CHECKING:
     from camlucida.evaluation.run import Evaluation
     from camlucida.evaluation.summary import Cell
 
-NOT_BETTER = "≈floor"  # behind a number that is not better than each floor by more than chance
-ARROW = {"higher": "↑", "lower": "↓"}
-
-
-def table(evaluation: Evaluation) -> list[list[str]]:
-    """A head and a line for each way: numbers with intervals, and the seconds that a map takes."""
-    numbers = evaluation.cells()
-    names = [f"{one.name} {ARROW[one.better]}" for one in evaluation.measures]
-    lines = [["method", *names, "seconds"]]
-    for way in evaluation.ways:
-        shown = [text_of(numbers[way, one.name]) for one in evaluation.measures]
-        lines.append([way, *shown, f"{evaluation.seconds(way):.3f}"])
-    return lines
-
-
-def text_of(cell: Cell) -> str:
-    """The number with its interval, and a mark where it is no better than a floor."""
-    if not isfinite(cell.value):
-        return "–"
-    mark = f" {NOT_BETTER}" if cell.beats_floors is False else ""
-    return f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]{mark}"
-
 
 def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> list[Path]:
     """``evaluation.json``, ``evaluation.csv`` and ``ranking.png``.

@@ -13,11 +13,17 @@ from camlucida.evaluation.summary import SAME, Cell, Standing, better, cells, ra
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.registry import Metric, metric_called
 from camlucida.registry import entry
+from camlucida.tables import aligned
 
 if TYPE_CHECKING:
     from camlucida.evaluation.items import Item
     from camlucida.evaluation.judge import Given
     from camlucida.evaluation.records import Records
+
+METHODS = ("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "eigencam", "eigengradcam")
+MEASURES = ("deletion", "insertion", "road_combined")
+GRID_MEASURES = ("energy_inside",)
+ARROW = {"higher": "↑", "lower": "↓"}
 
 Subject = Union["Item", "Given"]
 Track = Callable[[Sequence[Any]], Iterable[Any]]
@@ -34,6 +40,10 @@ class Evaluation:
     asked: int = 0
     run: int = 0
 
+    def __str__(self) -> str:
+        """The table that ``camlucida evaluate`` prints."""
+        return aligned(self.table())
+
     @property
     def ways(self) -> list[str]:
         return list(dict.fromkeys(row.way for row in self.rows))
@@ -45,6 +55,15 @@ class Evaluation:
     def cells(self) -> dict[tuple[str, str], Cell]:
         """By way and measure; see ``summary.cells``."""
         return cells(self.rows, self.measures, self.seed)
+
+    def table(self) -> list[list[str]]:
+        """A head and a line for each way: numbers with intervals, and the seconds that a map takes."""
+        numbers = self.cells()
+        lines = [["method", *(f"{one.name} {ARROW[one.better]}" for one in self.measures), "seconds"]]
+        for way in self.ways:
+            shown = [str(numbers[way, one.name]) for one in self.measures]
+            lines.append([way, *shown, f"{self.seconds(way):.3f}"])
+        return lines
 
     def ranking(self, metric: str) -> list[Standing]:
         """Ways, the best first; see ``summary.ranking``."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from camlucida.errors import ModelError
+from camlucida.errors import ModelError, TargetError
 from camlucida.evaluation.scorer import Count, Scorer, fingerprint
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.trial import Trial
@@ -62,6 +62,10 @@ class Shown:
         if len(self._plain) < 2:
             raise ModelError("measures need a model with two classes or more, this one returns a single number")
         self.index = int(self._plain.argmax()) if target is None else target
+        if not 0 <= self.index < len(self._plain):
+            raise TargetError(
+                f"the model has classes 0 to {len(self._plain) - 1}, got {target}: give one of its own"
+            )
         self.probability = float(self._plain.softmax(dim=0)[self.index])
         own = int.from_bytes(fingerprint(self.picture)[:4], "big")
         self._seed = bench.seed + own  # each picture has draws of its own

@@ -16,6 +16,7 @@ Values = np.ndarray[Any, Any]
 
 DRAWS = 2000
 LEVEL = 0.95
+NOT_BETTER = "≈floor"  # behind a number that is not better than each floor by more than chance
 SAME = 1e-5  # numbers no further apart are the same: on many networks several methods are one formula, rounded
 
 
@@ -31,6 +32,13 @@ class Cell:
     high: float
     count: int
     beats_floors: bool | None = None
+
+    def __str__(self) -> str:
+        """The number with its interval, and a mark where it is no better than a floor."""
+        if not np.isfinite(self.value):
+            return "–"
+        mark = f" {NOT_BETTER}" if self.beats_floors is False else ""
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]{mark}"
 
 
 @dataclass(frozen=True)
