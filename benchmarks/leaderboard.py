@@ -47,7 +47,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "photos": (*FAITHFULNESS, *DROPS, *SANITY),
 }
 RANKED = {**dict.fromkeys(nets.NETWORKS, FAITHFULNESS), "grid": ("energy_inside",), "photos": FAITHFULNESS}
-SETTINGS = {"pointing_game": {"tolerance": 4}}  # pixels: half of a cell of the testbed's maps
+TESTBED = {"pointing_game": {"tolerance": 4}}  # pixels: half a cell of these maps; outlines are evidence, too
 PHOTOS = {  # what scikit-image and scikit-learn bring along, and what is on it
     "coffee": "espresso",
     "chelsea": "tiger cat",
@@ -88,13 +88,14 @@ def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         subjects = _subjects(name, explainer, options, Path(folder))
         methods, refused = _methods(explainer, subjects[0])
-        judge = Judge(explainer, ways_of(methods), measures_of(MEASURES[name], SETTINGS))
+        measures = measures_of(MEASURES[name], TESTBED if name in nets.NETWORKS else {})
+        judge = Judge(explainer, ways_of(methods), measures)
+        layer = "+".join(explainer.layer_names(None, _input(explainer, subjects[0])))
         found = evaluate(judge, subjects, track=partial(track, description=name, transient=True))
     if found.failed:
         raise SystemExit(f"{name}: {found.failed}")
     facts: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
-    facts |= {"machine": measure.machine(options.threads), "model": explainer.title}
-    facts |= {"layer": "+".join(explainer.layer_names(None, _input(explainer, subjects[0])))}
+    facts |= {"machine": measure.machine(options.threads), "model": explainer.title, "layer": layer}
     if name in nets.NETWORKS:
         facts["right"] = train.accuracy(explainer.module, name)
     return facts | {"refused": refused} | _told(found, RANKED[name])

@@ -280,6 +280,27 @@ def test_differences_are_judged_picture_by_picture() -> None:
     assert not better(one, {"elsewhere": 0.0}, measure())
 
 
+def test_of_few_pictures_nothing_is_more_than_chance() -> None:
+    """That four differences have one sign happens by chance once in eight."""
+    for count, told in ((5, False), (6, True)):
+        one, other = ({str(i): value for i in range(count)} for value in (0.9, 0.1))
+        assert better(one, other, measure()) is told
+
+
+def test_several_measures_are_several_chances() -> None:
+    """What one measure alone would call better, three do not: 10 of 13 differences are of one sign."""
+    values = [0.1] * 10 + [-0.1] * 3
+    rows = [
+        Row(f"{i}.png", way, 0, 0.5, dict.fromkeys(("insertion", "road_combined", "energy_inside"), value), 0.1)
+        for way, numbers in (("a", values), ("b", [0.0] * 13))
+        for i, value in enumerate(numbers)
+    ]
+    names = ["insertion", "road_combined", "energy_inside"]
+    for measures, as_good in ((names[:1], False), (names, True)):
+        found = advice(Evaluation(rows, [metric_called(name) for name in measures]))
+        assert [(one.way, one.as_good) for one in found] == [("a", True), ("b", as_good)]
+
+
 def test_ranking_says_what_is_as_good_as_the_best() -> None:
     rng = np.random.default_rng(1)
     base = rng.uniform(size=25)

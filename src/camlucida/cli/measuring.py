@@ -204,11 +204,18 @@ def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) 
 
 def _end(found: Evaluation, measuring: Measuring) -> None:
     """Say what failed and what was spared; exit with 1 if pictures failed."""
+    from camlucida.evaluation.summary import FEWEST
+
     what = "mosaics" if measuring.grid else "pictures"
     if found.asked:
         spared = found.asked - found.run
         say_note(
             f"{found.pictures} {what}, {found.run} variants run, {spared} of {found.asked} known before",
+            measuring.quiet,
+        )
+    if found.pictures < FEWEST:
+        say_note(
+            f"of fewer than {FEWEST} {what} no difference is more than chance: give more to tell methods apart",
             measuring.quiet,
         )
     _say_failed(found.failed)

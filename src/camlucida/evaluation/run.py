@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 from camlucida.errors import CamlucidaError, OptionError
 from camlucida.evaluation.judge import Judge, Row
 from camlucida.evaluation.shown import Way
-from camlucida.evaluation.summary import SAME, Cell, Standing, better, cells, ranking, values_of
+from camlucida.evaluation.summary import LEVEL, SAME, Cell, Standing, better, cells, ranking, values_of
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.registry import Metric, metric_called
 from camlucida.registry import entry
@@ -120,7 +120,8 @@ class Advice:
 def advice(evaluation: Evaluation) -> list[Advice]:
     """Ways by their mean rank over all measures, the best first; floors are left out.
 
-    A way is as good as the best where by no measure the best is better by more than chance.
+    A way is as good as the best where by no measure the best is better by more than chance; since there are
+    several chances to be, each is taken at a level as much stricter (Bonferroni).
     """
     tables = {one.name: evaluation.ranking(one.name) for one in evaluation.measures}
     places = {name: ranks(table) for name, table in tables.items()}
@@ -150,7 +151,8 @@ def ranks(table: Sequence[Standing]) -> dict[str, float]:
 
 def _better(evaluation: Evaluation, way: str, other: str, metric: Metric) -> bool:
     values, others = (values_of(evaluation.rows, one, metric) for one in (way, other))
-    return better(values, others, metric, evaluation.seed)
+    level = 1 - (1 - LEVEL) / len(evaluation.measures)
+    return better(values, others, metric, evaluation.seed, level)
 
 
 def measures_of(

@@ -16,6 +16,7 @@ Values = np.ndarray[Any, Any]
 
 DRAWS = 2000
 LEVEL = 0.95
+FEWEST = 6  # pictures: that so many differences have one sign happens by chance once in 32, of fewer too often
 NOT_BETTER = "≈floor"  # behind a number that is not better than each floor by more than chance
 SAME = 1e-5  # numbers no further apart are the same: on many networks several methods are one formula, rounded
 
@@ -71,16 +72,21 @@ def cells(rows: Sequence[Row], measures: Sequence[Metric], seed: int = 0) -> dic
     return found
 
 
-def better(one: Mapping[str, float], other: Mapping[str, float], metric: Metric, seed: int = 0) -> bool:
-    """Whether ``one`` is better by more than chance: all of the interval of the difference, by picture."""
+def better(
+    one: Mapping[str, float], other: Mapping[str, float], metric: Metric, seed: int = 0, level: float = LEVEL
+) -> bool:
+    """Whether ``one`` is better by more than chance: all of the interval of the difference, by picture.
+
+    Of fewer than ``FEWEST`` pictures nothing is.
+    """
     paths = sorted(one.keys() & other.keys())
-    if len(paths) < 2:
+    if len(paths) < FEWEST:
         return False
     pairs = np.array([[one[path], other[path]] for path in paths])
     sign = 1 if metric.better == "higher" else -1
     draws = _draws(len(pairs), seed)
     drawn = sign * (_computed(metric, pairs[draws, 0]) - _computed(metric, pairs[draws, 1]))
-    return bool(np.quantile(drawn, (1 - LEVEL) / 2) > SAME)
+    return bool(np.quantile(drawn, (1 - level) / 2) > SAME)
 
 
 def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[Standing]:

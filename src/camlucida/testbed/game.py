@@ -53,7 +53,7 @@ def pointing(heatmaps: Tensor, masks: Tensor) -> float:
     """
     covered = _covered(heatmaps, masks).flatten(1)
     peaks = heatmaps.flatten(1).argmax(dim=1, keepdim=True)
-    return float((covered.gather(1, peaks) > 0).float().mean())
+    return float((covered.gather(1, peaks) > 0).double().mean())
 
 
 def energy(heatmaps: Tensor, masks: Tensor) -> float:
