@@ -506,3 +506,29 @@ def test_a_picture_seen_through_a_map_is_run_once() -> None:
     )
     judge.rows(Given("x", zoo.noise()[0]))
     assert (judge.count.asked, judge.count.run) == (4, 2)
+
+
+def test_what_is_the_same_for_each_picture_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing is written: behind a class token no method is the first of all."""
+    for i in range(3):
+        picture(tmp_path / "photos" / f"{i}.png", (64, 64), i)
+    model = ("--model", "test_vit.r160_in1k", "--weights", "random")
+    asked = ("--method", "cam", "--metric", "entropy", "--out", tmp_path / "out")
+    run_command("evaluate", tmp_path / "photos", *model, *asked, code=2)
+    errors = capsys.readouterr().err
+    assert errors.count("cam needs the layer") == 1
+    assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
+def test_of_no_picture_there_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "x.png").write_bytes(b"no picture")
+    for command in ("evaluate", "recommend"):
+        out = tmp_path / command
+        run_command(command, tmp_path / "photos", *MODEL, "--metric", "entropy", "--out", out, code=1)
+        said, errors = capsys.readouterr()
+        assert said == ""
+        assert "x.png is not a picture" in errors
+        assert not (out / "evaluation.json").exists()

@@ -95,9 +95,10 @@ def evaluate(
 
     explainer, items = _ready(source, model, measuring, options)
     found, asked = _measured(explainer, items, measuring, measuring.layer or (None,))
-    print_table(found.table())
-    for path in report.write(found, measuring.out, asked):
-        sys.stdout.write(f"{path}\n")
+    if found.rows:
+        print_table(found.table())
+        for path in report.write(found, measuring.out, asked):
+            sys.stdout.write(f"{path}\n")
     _end(found, measuring)
 
 
@@ -123,21 +124,28 @@ def recommend(
     """
     from camlucida.diagnosis import noise_for
     from camlucida.evaluation import report
-    from camlucida.evaluation.run import advice
 
     explainer, items = _ready(source, model, measuring, options)
     with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
         layers = measuring.layer or tuple(explainer.known.stages(noise_for(explainer))[:3])
     found, asked = _measured(explainer, items, measuring, layers)
-    report.write(found, measuring.out, asked)
+    if found.rows:
+        report.write(found, measuring.out, asked)
+        print_table(_advised(found))
+    _end(found, measuring)
+
+
+def _advised(found: Evaluation) -> list[Sequence[str]]:
+    """A head and a line for each method and layer, the best first."""
+    from camlucida.evaluation.run import advice
+
     names = [one.name for one in found.measures]
-    rows = [("", "method and layer", "mean rank", *names, "seconds")]
+    rows: list[Sequence[str]] = [("", "method and layer", "mean rank", *names, "seconds")]
     for place, one in enumerate(advice(found), 1):
         said = "best" if place == 1 else "no significant difference" if one.as_good else ""
         numbers = [str(one.standings[name].cell) for name in names]
         rows.append((said, one.way, f"{one.rank:.1f}", *numbers, f"{found.seconds(one.way):.3f}"))
-    print_table(rows)
-    _end(found, measuring)
+    return rows
 
 
 def _ready(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
-from camlucida.errors import CamlucidaError, OptionError
+from camlucida.errors import CamlucidaError, LayerError, OptionError
 from camlucida.evaluation.judge import Judge, Row
 from camlucida.evaluation.shown import Way
 from camlucida.evaluation.summary import LEVEL, SAME, Cell, Standing, better, cells, ranking, values_of
@@ -88,14 +88,18 @@ def ways_of(methods: Sequence[str], layers: Sequence[str | None] = (None,), floo
 def evaluate(
     judge: Judge, items: Sequence[Subject], records: Records | None = None, track: Track = lambda items: items
 ) -> Evaluation:
-    """Every picture, those that ``records`` has left out; one that fails is noted and the others go on."""
+    """Every picture, those that ``records`` has left out; one that fails is noted and the others go on.
+
+    Raises:
+        CamlucidaError: a method does not fit the model or the layer, or a measure cannot be taken.
+    """
     rows: list[Row] = list(records.rows) if records else []
     done = records.done if records else set()
     failed: dict[str, str] = {}
     for item in track([item for item in items if str(item.path) not in done]):
         try:
             found = judge.rows(item)
-        except OptionError:
+        except (LayerError, OptionError):
             raise  # it would be the same for each
         except CamlucidaError as error:
             failed[str(item.path)] = str(error)

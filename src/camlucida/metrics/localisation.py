@@ -48,7 +48,7 @@ def pointing_game(heatmap: Tensor, mask: Tensor | None, *, tolerance: int = 0) -
         2020,
         "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
         "arXiv:1910.01279",
-        "section 4.3",
+        "its energy-based pointing game",
     ),
     better="higher",
     bounds=(0, 1),
