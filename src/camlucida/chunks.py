@@ -12,7 +12,7 @@ from torch import Tensor
 from camlucida.errors import ModelError, is_out_of_memory
 
 FIRST, LARGEST = 4, 64
-_TRIALS = 2  # whole chunks of one size before it is judged: the machine does other things too
+_TRIALS = 3  # whole chunks of one size before it is judged: the first is slow, and machines do other things
 _WORTH_IT = 0.97  # a larger chunk is kept if it takes at most this share of the time per variant
 
 

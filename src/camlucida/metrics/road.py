@@ -165,24 +165,43 @@ def impute(picture: np.ndarray, gone: np.ndarray) -> np.ndarray:
     """
     import numpy as np
 
-    turned = gone.shape[1] > gone.shape[0]  # rows are to be short, for a narrow band
+    precision = np.result_type(picture, np.float32)
+    turned = _band(gone.T) < _band(gone)
     shown, away = (picture.swapaxes(1, 2), gone.T) if turned else (picture, gone)
-    known = np.where(away, 0, shown).astype(np.float64)
-    place = np.cumsum(away).reshape(away.shape) - 1  # the number of each unknown
-    weight, mean = np.zeros(away.shape), np.zeros(known.shape)
+    known = np.where(away, 0, shown).astype(precision)
+    place = _places(away)
+    weight, mean = np.zeros(away.shape, precision), np.zeros(known.shape, precision)
     pairs: list[tuple[Any, Any, float]] = []
     for down, across, share in NEIGHBOURS:
         one, other = _beside(away.shape, down, across)
         weight[one] += share
         weight[other] += share
-        mean[:, *one] += share * known[:, *other]
-        mean[:, *other] += share * known[:, *one]
+        weighted = known * precision.type(share)
+        mean[:, *one] += weighted[:, *other]
+        mean[:, *other] += weighted[:, *one]
         both = away[one] & away[other]
         pairs.append((place[one][both], place[other][both], share))
-    filled = known.copy()
-    filled[:, away] = _solve(weight[away], pairs, mean[:, away].T, np.result_type(picture, np.float32)).T
-    filled[:, ~away] = shown[:, ~away]
+    filled = shown.astype(precision)
+    filled[:, away] = _solve(weight[away], pairs, mean[:, away].T, precision).T
     return filled.swapaxes(1, 2) if turned else filled
+
+
+def _places(away: np.ndarray) -> np.ndarray:
+    """The number of each unknown, in reading order."""
+    import numpy as np
+
+    places: np.ndarray = np.cumsum(away, dtype=np.int32).reshape(away.shape) - 1
+    return places
+
+
+def _band(away: np.ndarray) -> int:
+    """How far apart the numbers of two unknowns are at most, of which one is the other's neighbour."""
+    place = _places(away)
+    apart = [0]
+    for down, across, _ in NEIGHBOURS:
+        one, other = _beside(away.shape, down, across)
+        apart.append(int((place[other] - place[one])[away[one] & away[other]].max(initial=0)))
+    return max(apart)
 
 
 def _beside(shape: tuple[int, ...], down: int, across: int) -> tuple[Any, Any]:
@@ -210,11 +229,9 @@ def _solve(
     if width * len(diagonal) > _LARGEST_BAND:
         return _solve_sparse(diagonal, (beside, first, second), values)
     band = np.zeros((width, len(diagonal)), dtype=precision, order="F")
-    band[0] = diagonal
-    band[second - first, first] = beside
-    solved: np.ndarray = solveh_banded(
-        band, values.astype(precision), overwrite_ab=True, lower=True, check_finite=False
-    )
+    band[-1] = diagonal
+    band[width - 1 - (second - first), second] = beside  # above the diagonal, which is factored faster
+    solved: np.ndarray = solveh_banded(band, values.astype(precision), overwrite_ab=True, check_finite=False)
     return solved
 
 
