@@ -30,6 +30,7 @@ from camlucida.errors import CamlucidaError
 from camlucida.evaluation.grid import cells_of, grids
 from camlucida.evaluation.items import Item
 from camlucida.evaluation.judge import Given, Judge
+from camlucida.evaluation.records import Records
 from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.registry import entries
@@ -65,6 +66,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=60, help="of the testbed, for each network (60)")
     parser.add_argument("--grids", type=int, default=60, help="mosaics of photos (60)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (1)")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for rows, from which a run that was cut off goes on"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "results" / "leaderboard.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -91,7 +95,8 @@ def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
         measures = measures_of(MEASURES[name], TESTBED if name in nets.NETWORKS else {})
         judge = Judge(explainer, ways_of(methods), measures)
         layer = "+".join(explainer.layer_names(None, _input(explainer, subjects[0])))
-        found = evaluate(judge, subjects, track=partial(track, description=name, transient=True))
+        records = _records(options.keep, name, judge) if options.keep else None
+        found = evaluate(judge, subjects, records, partial(track, description=name, transient=True))
     if found.failed:
         raise SystemExit(f"{name}: {found.failed}")
     facts: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -99,6 +104,12 @@ def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
     if name in nets.NETWORKS:
         facts["right"] = train.accuracy(explainer.module, name)
     return facts | {"refused": refused} | _told(found, RANKED[name])
+
+
+def _records(folder: Path, name: str, judge: Judge) -> Records:
+    measures = {one.name: settings for one, settings in judge.measures}
+    asked = {"board": name, "ways": [str(way) for way in judge.ways], "measures": measures}
+    return Records(folder / name, asked)
 
 
 def _tiny(family: str) -> Explainer:

@@ -18,7 +18,7 @@ from camlucida import Explainer
 from camlucida.errors import OptionError, OutputError, PictureError, TargetError
 from camlucida.evaluation.cascade import randomised
 from camlucida.evaluation.items import Item, items_in
-from camlucida.evaluation.judge import Given, Judge, Row
+from camlucida.evaluation.judge import Given, Judge, Row, key_of
 from camlucida.evaluation.records import Records
 from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
 from camlucida.evaluation.scorer import Count, Scorer
@@ -288,8 +288,8 @@ def test_of_few_pictures_nothing_is_more_than_chance() -> None:
 
 
 def test_several_measures_are_several_chances() -> None:
-    """What one measure alone would call better, three do not: 10 of 13 differences are of one sign."""
-    values = [0.1] * 10 + [-0.1] * 3
+    """What one measure alone would call better, three do not: 11 of 13 differences are of one sign."""
+    values = [0.1] * 11 + [-0.1] * 2
     rows = [
         Row(f"{i}.png", way, 0, 0.5, dict.fromkeys(("insertion", "road_combined", "energy_inside"), value), 0.1)
         for way, numbers in (("a", values), ("b", [0.0] * 13))
@@ -368,12 +368,19 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
     whole = run(items[:2])
     with (tmp_path / "rows.jsonl").open("a") as file:  # the next was cut off between its rows, in the second
-        file.write(json.dumps({**vars(whole.rows[0]), "path": str(paths[2])}) + '\n{"path": "')
+        file.write(json.dumps({**vars(whole.rows[0]), "key": key_of(items[2])}) + '\n{"path": "')
     both = run(items)
     assert [row.path for row in both.rows] == [str(path) for path in paths for _ in ways]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert len(lines) == 1 + 3 * len(ways)
     assert run(items).asked == 0
+    assert [row.path for row in run(items[1:]).rows] == [
+        row.path for row in both.rows if row.path != str(paths[0])
+    ]
+    other = [Item(paths[0], 3), *items[1:]]  # explained for another class
+    assert {row.index for row in run(other).rows if row.path == str(paths[0])} == {3}
+    picture(paths[1], (64, 64), 9)  # another picture under the old name
+    assert run(items).asked > 0
     with pytest.raises(OutputError, match="rows of another run"):
         Records(tmp_path, {"ways": ["other"]})
 
@@ -446,7 +453,7 @@ def test_evaluate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     lines = said.splitlines()
     assert lines[0].split()[:3] == ["method", "average_drop", "↓"] or "entropy" in lines[0]
     assert [line.split()[0] for line in lines[1:5]] == ["gradcam", "random-map", "centre", "edges"]
-    assert "1 pictures failed, 3 pictures are measured" in errors
+    assert "1 pictures failed, 3 are measured" in errors
     assert "x.png" in errors
     report = json.loads((out / "evaluation.json").read_text())
     assert report["pictures"] == 3

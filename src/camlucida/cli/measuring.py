@@ -94,7 +94,7 @@ def evaluate(
     from camlucida.evaluation import report
 
     explainer, items = _ready(source, model, measuring, options)
-    found, asked = _measured(explainer, items, measuring, measuring.layer or (None,))
+    found, asked = _measured(explainer, items, measuring, options, measuring.layer or (None,))
     if found.rows:
         print_table(found.table())
         for path in report.write(found, measuring.out, asked):
@@ -128,7 +128,7 @@ def recommend(
     explainer, items = _ready(source, model, measuring, options)
     with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
         layers = measuring.layer or tuple(explainer.known.stages(noise_for(explainer))[:3])
-    found, asked = _measured(explainer, items, measuring, layers)
+    found, asked = _measured(explainer, items, measuring, options, layers)
     if found.rows:
         report.write(found, measuring.out, asked)
         print_table(_advised(found))
@@ -159,7 +159,11 @@ def _ready(
 
 
 def _measured(
-    explainer: Explainer, items: Sequence[Item], measuring: Measuring, layers: Sequence[str | None]
+    explainer: Explainer,
+    items: Sequence[Item],
+    measuring: Measuring,
+    options: ModelOptions,
+    layers: Sequence[str | None],
 ) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation, and what was asked."""
     from camlucida.evaluation.judge import Judge
@@ -176,6 +180,8 @@ def _measured(
         "ways": [str(way) for way in ways],
         "measures": {measure.name: settings for measure, settings in measures},
         "seed": measuring.seed,
+        "preprocess": options.preprocess,
+        "dtype": options.dtype,
     }
     subjects: Sequence[Any] = items
     failed: dict[str, str] = {}
@@ -214,21 +220,20 @@ def _end(found: Evaluation, measuring: Measuring) -> None:
     """Say what failed and what was spared; exit with 1 if pictures failed."""
     from camlucida.evaluation.summary import FEWEST
 
-    what = "mosaics" if measuring.grid else "pictures"
     if found.asked:
         spared = found.asked - found.run
         say_note(
-            f"{found.pictures} {what}, {found.run} variants run, {spared} of {found.asked} known before",
+            f"{found.pictures} pictures, {found.run} variants run, {spared} of {found.asked} known before",
             measuring.quiet,
         )
     if found.pictures < FEWEST:
         say_note(
-            f"of fewer than {FEWEST} {what} no difference is more than chance: give more to tell methods apart",
+            f"of fewer than {FEWEST} pictures no difference is called more than chance: give more of them",
             measuring.quiet,
         )
     _say_failed(found.failed)
     if found.failed:
-        say_error(f"{len(found.failed)} pictures failed, {found.pictures} {what} are measured")
+        say_error(f"{len(found.failed)} pictures failed, {found.pictures} are measured")
         raise SystemExit(1)
 
 

@@ -63,6 +63,9 @@ def cells_of(
 def grids(cells: Cells, rows: int, count: int, seed: int = 0) -> list[Given]:
     """``count`` mosaics of ``rows`` × ``rows`` pictures, whose masks are the cells of their classes.
 
+    Each bears the path of the picture that is looked for: what many mosaics say of one picture is no more
+    evidence than one picture.
+
     Raises:
         PictureError: the model's inputs differ in size.
         OptionError: the pictures that the model knows are of too few classes.
@@ -76,7 +79,13 @@ def grids(cells: Cells, rows: int, count: int, seed: int = 0) -> list[Given]:
     stacked = torch.stack(cells.pictures) if cells.pictures else torch.empty(0, 3, 1, 1)
     made = mosaics(stacked, cells.labels, rows, seed, count)
     return [
-        Given(f"grid {place + 1}", made.pictures[place], int(made.labels[place]), made.masks[place])
+        Given(
+            cells.paths[int(made.places[place])],
+            made.pictures[place],
+            int(made.labels[place]),
+            made.masks[place],
+            f"mosaic {place + 1}",
+        )
         for place in range(count)
     ]
 

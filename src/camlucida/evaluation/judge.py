@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import OptionError
@@ -16,6 +18,8 @@ from camlucida.explainer import Explainer
 from camlucida.prepare import prepare
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from camlucida.evaluation.items import Item
@@ -26,7 +30,11 @@ Measures = Sequence[tuple["Metric", Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Row:
-    """What the measures say of one way and one picture; ``seconds`` is what the map of that way takes alone."""
+    """What the measures say of one way and one picture; ``seconds`` is what the map of that way takes alone.
+
+    ``path`` is the picture's, and of a mosaic that of the picture which is looked for. ``key`` tells what was
+    measured from all else that bears this path.
+    """
 
     path: str
     way: str
@@ -34,19 +42,39 @@ class Row:
     probability: float
     values: Mapping[str, float]
     seconds: float
+    key: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
     """An input (channels, height, width) that is there already, its class, and where that is shown, if known.
 
-    ``path`` is what its rows are called by.
+    ``path`` and ``key`` are those of its rows.
     """
 
     path: str
     picture: Tensor
     target: int | None = None
     mask: Tensor | None = None
+    key: str = ""
+
+
+def key_of(item: Item | Given) -> str:
+    """What tells it from all others: another class, box or mask, or a file that was changed, is another."""
+    if isinstance(item, Given):
+        return item.key or item.path
+    files = [(str(path), *_state(path)) for path in (item.path, item.mask) if path]
+    told = json.dumps([files, item.target, item.boxes])
+    return blake2b(told.encode(), digest_size=8).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file, zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 class Judge:
@@ -100,9 +128,8 @@ class Judge:
         for way in self.ways:
             trial = shown.trial(way)
             values = {measure.name: measure.run(trial, settings) for measure, settings in self.measures}
-            rows.append(
-                Row(given.path, str(way), shown.index, shown.probability, values, self._timed(shown, way))
-            )
+            said = (given.path, str(way), shown.index, shown.probability, values)
+            rows.append(Row(*said, self._timed(shown, way), key_of(item)))
         return rows
 
     def _read(self, item: Item) -> Given:

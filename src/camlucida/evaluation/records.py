@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from camlucida.errors import OutputError
 from camlucida.evaluation.judge import Row
+from camlucida.files import written_whole
 
 
 class Records:
@@ -28,41 +30,39 @@ class Records:
             lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
             if lines and lines[0] != head:
                 raise OutputError(f"{self.path} has the rows of another run, give another --out or remove it")
-            self.rows = _whole_pictures(lines[1:])
-            self._write([head, *(_line(row) for row in self.rows)], "w")
+            self.rows = _whole_pictures(lines[1:], len(asked["ways"]))
+            with written_whole(self.path) as path:
+                path.write_text(_text([head, *map(_line, self.rows)]), encoding="utf-8")
         except OSError as error:
             raise OutputError(
                 f"{self.path} cannot be written ({error.strerror or error}), give another place"
             ) from error
 
-    @property
-    def done(self) -> set[str]:
-        """The pictures that have their rows."""
-        return {row.path for row in self.rows}
+    def of(self, keys: Collection[str]) -> list[Row]:
+        """The rows of those pictures that have any."""
+        return [row for row in self.rows if row.key in keys]
 
     def add(self, rows: Sequence[Row]) -> None:
         """All rows of one picture."""
-        self._write([_line(row) for row in rows], "a")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_text([_line(row) for row in rows]))
         self.rows += rows
 
-    def _write(self, lines: Sequence[str], mode: str) -> None:
-        with self.path.open(mode, encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
 
-
-def _whole_pictures(lines: Sequence[str]) -> list[Row]:
-    """The rows of pictures that were finished: the last may have been cut off between its rows."""
+def _whole_pictures(lines: Sequence[str], ways: int) -> list[Row]:
+    """The rows of pictures that have one for each way: the last may have been cut off between its rows."""
     rows = []
     for line in lines:
         try:
             rows.append(Row(**json.loads(line)))
         except (ValueError, TypeError):
             break
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.path] = counts.get(row.path, 0) + 1
-    most = max(counts.values(), default=0)
-    return [row for row in rows if counts[row.path] == most]
+    counts = Counter(row.key for row in rows)
+    return [row for row in rows if counts[row.key] == ways]
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _line(row: Row) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
 from camlucida.errors import CamlucidaError, LayerError, OptionError
-from camlucida.evaluation.judge import Judge, Row
+from camlucida.evaluation.judge import Judge, Row, key_of
 from camlucida.evaluation.shown import Way
-from camlucida.evaluation.summary import LEVEL, SAME, Cell, Standing, better, cells, ranking, values_of
+from camlucida.evaluation.summary import SAME, Cell, Standing, better, cells, ranking, values_of
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.registry import Metric, metric_called
 from camlucida.registry import entry
@@ -93,10 +93,11 @@ def evaluate(
     Raises:
         CamlucidaError: a method does not fit the model or the layer, or a measure cannot be taken.
     """
-    rows: list[Row] = list(records.rows) if records else []
-    done = records.done if records else set()
+    keys = {key_of(item): item for item in items}
+    rows = records.of(keys) if records else []
+    done = {row.key for row in rows}
     failed: dict[str, str] = {}
-    for item in track([item for item in items if str(item.path) not in done]):
+    for item in track([item for key, item in keys.items() if key not in done]):
         try:
             found = judge.rows(item)
         except (LayerError, OptionError):
@@ -124,8 +125,8 @@ class Advice:
 def advice(evaluation: Evaluation) -> list[Advice]:
     """Ways by their mean rank over all measures, the best first; floors are left out.
 
-    A way is as good as the best where by no measure the best is better by more than chance; since there are
-    several chances to be, each is taken at a level as much stricter (Bonferroni).
+    A way is as good as the best where by no measure the best is better by more than chance; each of
+    these questions is a chance to be wrong (Bonferroni).
     """
     tables = {one.name: evaluation.ranking(one.name) for one in evaluation.measures}
     places = {name: ranks(table) for name, table in tables.items()}
@@ -155,8 +156,9 @@ def ranks(table: Sequence[Standing]) -> dict[str, float]:
 
 def _better(evaluation: Evaluation, way: str, other: str, metric: Metric) -> bool:
     values, others = (values_of(evaluation.rows, one, metric) for one in (way, other))
-    level = 1 - (1 - LEVEL) / len(evaluation.measures)
-    return better(values, others, metric, evaluation.seed, level)
+    tried = [one for one in evaluation.ways if one not in FLOORS]
+    chances = len(evaluation.measures) * max(len(tried) - 1, 1)
+    return better(values, others, metric, evaluation.seed, chances)
 
 
 def measures_of(

@@ -16,7 +16,8 @@ Values = np.ndarray[Any, Any]
 
 DRAWS = 2000
 LEVEL = 0.95
-FEWEST = 6  # pictures: that so many differences have one sign happens by chance once in 32, of fewer too often
+FEWEST = 6  # pictures: that as many differences have one sign happens by chance less than once in 40
+FLIPS = 2**13  # of signs; all that there are if that is fewer
 NOT_BETTER = "≈floor"  # behind a number that is not better than each floor by more than chance
 SAME = 1e-5  # numbers no further apart are the same: on many networks several methods are one formula, rounded
 
@@ -52,9 +53,12 @@ class Standing:
 
 
 def values_of(rows: Sequence[Row], way: str, metric: Metric) -> dict[str, float]:
-    """By picture, where there is a number."""
-    found = {row.path: row.values[metric.name] for row in rows if row.way == way and metric.name in row.values}
-    return {path: value for path, value in found.items() if np.isfinite(value)}
+    """By picture, where there is a number; the mean where there are several, as of mosaics that look for it."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.way == way and np.isfinite(row.values.get(metric.name, np.nan)):
+            found.setdefault(row.path, []).append(row.values[metric.name])
+    return {path: mean(values) for path, values in found.items()}
 
 
 def cells(rows: Sequence[Row], measures: Sequence[Metric], seed: int = 0) -> dict[tuple[str, str], Cell]:
@@ -66,27 +70,38 @@ def cells(rows: Sequence[Row], measures: Sequence[Metric], seed: int = 0) -> dic
         values = {way: values_of(rows, way, metric) for way in ways}
         for way in ways:
             beats = None
-            if floors and way not in FLOORS:
+            if floors and way not in FLOORS and len(values[way]) >= FEWEST:
                 beats = all(better(values[way], values[floor], metric, seed) for floor in floors)
             found[way, metric.name] = _cell(list(values[way].values()), metric, seed, beats)
     return found
 
 
 def better(
-    one: Mapping[str, float], other: Mapping[str, float], metric: Metric, seed: int = 0, level: float = LEVEL
+    one: Mapping[str, float], other: Mapping[str, float], metric: Metric, seed: int = 0, chances: int = 1
 ) -> bool:
-    """Whether ``one`` is better by more than chance: all of the interval of the difference, by picture.
+    """Whether ``one`` is better by more than chance, on the pictures that both have a number of.
 
-    Of fewer than ``FEWEST`` pictures nothing is.
+    By a sign-flip test: where both are alike, each difference could as well be the other way round. The share
+    of such flips whose mean is as high is to be at most 2.5 %, divided by ``chances`` if as many questions are
+    asked (Bonferroni). Fewer than ``FEWEST`` pictures never are enough.
     """
     paths = sorted(one.keys() & other.keys())
-    if len(paths) < FEWEST:
-        return False
-    pairs = np.array([[one[path], other[path]] for path in paths])
     sign = 1 if metric.better == "higher" else -1
-    draws = _draws(len(pairs), seed)
-    drawn = sign * (_computed(metric, pairs[draws, 0]) - _computed(metric, pairs[draws, 1]))
-    return bool(np.quantile(drawn, (1 - level) / 2) > SAME)
+    apart = sign * np.array([one[path] - other[path] for path in paths])
+    if len(apart) == 0 or apart.mean() <= SAME:
+        return False
+    flipped = _flips(len(apart), seed) @ apart / len(apart)
+    return bool((flipped >= apart.mean() - 1e-12).mean() <= (1 - LEVEL) / 2 / chances)
+
+
+def _flips(count: int, seed: int) -> Values:
+    """Signs (flips, pictures): every combination, or as many as are drawn, and those as they are."""
+    if 2**count <= FLIPS:
+        bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
+        return 1.0 - 2.0 * bits
+    drawn = np.random.default_rng(seed).choice([-1.0, 1.0], size=(FLIPS, count))
+    drawn[0] = 1
+    return drawn
 
 
 def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[Standing]:
@@ -96,9 +111,9 @@ def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[Standing
     ways.sort(key=lambda way: table[way, metric.name].value, reverse=metric.better == "higher")
     if not ways:
         return []
-    best = values_of(rows, ways[0], metric)
+    values, others = {way: values_of(rows, way, metric) for way in ways}, len(ways) - 1
     return [
-        Standing(way, table[way, metric.name], not better(best, values_of(rows, way, metric), metric, seed))
+        Standing(way, table[way, metric.name], not better(values[ways[0]], values[way], metric, seed, others))
         for way in ways
     ]
 

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 class Mosaics:
     """Inputs (n, input_channels, height, width), each with the class to be explained and where that is shown.
 
-    ``labels`` (n,) are the classes, ``masks`` (n, height, width) their cells; ``shown`` (n, cells) are the
-    classes of all cells, in reading order.
+    ``labels`` (n,) are the classes, ``masks`` (n, height, width) their cells, ``places`` (n,) which of the
+    pictures is shown there; ``shown`` (n, cells) are the classes of all cells, in reading order.
     """
 
     pictures: Tensor
     labels: Tensor
     masks: Tensor
     shown: Tensor
+    places: Tensor
 
 
 def mosaics(
@@ -55,13 +56,15 @@ def mosaics(
     made = torch.empty((count, *pictures.shape[1:]), dtype=pictures.dtype)
     masks = torch.zeros((count, *pictures.shape[-2:]), dtype=torch.bool)
     shown = torch.empty((count, len(cells)), dtype=classes.dtype)
+    looked_for = torch.empty(count, dtype=torch.long)
     for i in range(count):
         places = _one_of_each(classes, len(cells), generator)
         shown[i] = classes[places]
         for place, (down, across) in zip(places.tolist(), cells, strict=True):
             made[i, :, down, across] = _shrunk(pictures[place], down, across)
         masks[(i, *cells[int(chosen[i])])] = True
-    return Mosaics(made, shown[torch.arange(count), chosen], masks, shown)
+        looked_for[i] = places[int(chosen[i])]
+    return Mosaics(made, shown[torch.arange(count), chosen], masks, shown, looked_for)
 
 
 def check_size(rows: int, count: int) -> None:
