@@ -86,7 +86,7 @@ def test_a_table(tmp_path: Path) -> None:
         ("file,label\na.png,1\n", OptionError, "columns path, label"),
         ("path,label,box\na.png,1,1 2 3\n", OptionError, "left top right bottom"),
         ("path,label,box\na.png,1,3 2 1 4\n", OptionError, "left is less than right"),
-        ("path,label\n", OptionError, "columns path, label"),
+        ("path,label\n", PictureError, "names no picture"),
     ],
 )
 def test_a_table_that_is_none(tmp_path: Path, text: str, error: type[Exception], said: str) -> None:
@@ -473,6 +473,27 @@ def test_recommend_says_what_is_as_good(tmp_path: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("best")
     assert len(lines) > 3  # more than one layer
+
+
+def test_options_of_methods_and_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "photos" / "a.png", (64, 64))
+    asked = (
+        "--method",
+        "random",
+        "--metric",
+        "deletion",
+        "--option",
+        "random.seed=3",
+        "--out",
+        tmp_path / "out",
+    )
+    run_command("evaluate", tmp_path / "photos", *MODEL, *asked, "--option", "deletion.steps=5", "--quiet")
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["asked"]["measures"] == {"deletion": {"steps": 5, "baseline": "zero"}}
+    assert report["asked"]["options"] == {"random": {"seed": 3}}
+    for wrong, said in (("insertion.steps=5", "not asked for"), ("deletion.step=5", "its options are: steps")):
+        run_command("evaluate", tmp_path / "photos", *MODEL, *asked, "--option", wrong, code=2)
+        assert said in capsys.readouterr().err
 
 
 def test_metrics_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

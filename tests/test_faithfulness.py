@@ -152,7 +152,7 @@ def test_pixel_flipping_equals_its_oracle(shape: tuple[int, int]) -> None:
     assert value("pixel_flipping", tried, steps=20) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize(("coarse", "cells"), [((3, 4), (3, 4)), ((20, 5), (14, 5))])
+@pytest.mark.parametrize(("coarse", "cells"), [((3, 4), (3, 4)), ((16, 5), (16, 5)), ((28, 5), (14, 5))])
 def test_sensitivity_n_equals_its_oracle(coarse: tuple[int, int], cells: tuple[int, int]) -> None:
     tried = trial(picture=drawn(2, 21, 13, seed=3), coarse=drawn(*coarse, seed=6), seed=4)
     found = value("sensitivity_n", tried, samples=12, share=0.3)
@@ -163,6 +163,17 @@ def test_sensitivity_n_equals_its_oracle(coarse: tuple[int, int], cells: tuple[i
         assert len(away) == round(0.3 * cells[0] * cells[1])
     expected = oracles.sensitivity_n(tried.coarse.numpy(), cells, picture, variants, single(tried.logits))
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("side", [7, 14, 16, 20, 24, 27, 28])
+def test_sensitivity_n_of_what_each_position_adds_is_one(side: int) -> None:
+    """Whatever the grid: ViT has 14 × 14 positions, or 16 × 16, or 24 × 24."""
+    coarse, scale = drawn(side, side, seed=side), 10
+    added = coarse.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    tried = trial(
+        lambda pictures: (pictures[:, 0] * added).sum(dim=(1, 2)), picture=torch.ones(1, *added.shape)
+    )
+    assert value("sensitivity_n", replace(tried, coarse=coarse)) == pytest.approx(1)
 
 
 def test_infidelity_equals_its_oracle() -> None:

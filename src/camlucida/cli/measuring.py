@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from camlucida.cli.listing import print_table
-from camlucida.cli.options import SEVERAL, ModelOptions
+from camlucida.cli.options import SEVERAL, ModelOptions, parsed_options
 from camlucida.cli.talk import say_error, say_note, tracked, waiting
 from camlucida.errors import CamlucidaError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from camlucida.evaluation.judge import Given
     from camlucida.evaluation.run import Evaluation
     from camlucida.explainer import Explainer
+    from camlucida.metrics.registry import Metric
+    from camlucida.registry import Entry
 
 
 @Parameter(name="*", group=Group("Measuring", sort_key=1))
@@ -37,6 +39,9 @@ class Measuring:
 
     metric: Annotated[tuple[str, ...], SEVERAL] = ()
     """See `camlucida metrics`; deletion, insertion and road_combined unless said, on grids energy_inside."""
+
+    option: Annotated[tuple[str, ...], SEVERAL] = ()
+    """An option of a method or a metric, such as `deletion.steps=64`. Repeat it for several."""
 
     masks: Path | None = None
     """A folder with a picture of the same name for each, white where the object is."""
@@ -124,6 +129,7 @@ def recommend(
     """
     from camlucida.diagnosis import noise_for
     from camlucida.evaluation import report
+    from camlucida.evaluation.run import advice_table
 
     explainer, items = _ready(source, model, measuring, options)
     with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
@@ -131,21 +137,8 @@ def recommend(
     found, asked = _measured(explainer, items, measuring, options, layers)
     if found.rows:
         report.write(found, measuring.out, asked)
-        print_table(_advised(found))
+        print_table(advice_table(found))
     _end(found, measuring)
-
-
-def _advised(found: Evaluation) -> list[Sequence[str]]:
-    """A head and a line for each method and layer, the best first."""
-    from camlucida.evaluation.run import advice
-
-    names = [one.name for one in found.measures]
-    rows: list[Sequence[str]] = [("", "method and layer", "mean rank", *names, "seconds")]
-    for place, one in enumerate(advice(found), 1):
-        said = "best" if place == 1 else "no significant difference" if one.as_good else ""
-        numbers = [str(one.standings[name].cell) for name in names]
-        rows.append((said, one.way, f"{one.rank:.1f}", *numbers, f"{found.seconds(one.way):.3f}"))
-    return rows
 
 
 def _ready(
@@ -170,15 +163,25 @@ def _measured(
     from camlucida.evaluation.records import Records
     from camlucida.evaluation.run import GRID_MEASURES, MEASURES, METHODS, measures_of, ways_of
     from camlucida.evaluation.run import evaluate as run
+    from camlucida.metrics.registry import metric_called
+    from camlucida.registry import entry
 
-    ways = ways_of(measuring.method or METHODS, layers)
-    measures = measures_of(measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES))
-    judge = Judge(explainer, ways, measures, measuring.seed)
+    methods = measuring.method or METHODS
+    metrics = measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES)
+    owners: dict[str, Entry | Metric] = {
+        **{name: entry(name) for name in methods},
+        **{name: metric_called(name) for name in metrics},
+    }
+    given = parsed_options(measuring.option, owners)
+    ways, measures = ways_of(methods, layers), measures_of(metrics, given)
+    of_methods = {name: given[name] for name in methods}
+    judge = Judge(explainer, ways, measures, measuring.seed, of_methods)
     asked = {
         "model": explainer.title,
         "weights": explainer.adapter.weights,
         "ways": [str(way) for way in ways],
         "measures": {measure.name: settings for measure, settings in measures},
+        "options": of_methods,
         "seed": measuring.seed,
         "preprocess": options.preprocess,
         "dtype": options.dtype,

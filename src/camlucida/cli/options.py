@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +13,8 @@ from camlucida.errors import OptionError
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
+    from camlucida.metrics.registry import Metric
+    from camlucida.registry import Entry
     from camlucida.smoothing import Smooth
 
 SEVERAL = Parameter(
@@ -100,19 +102,27 @@ class Question:
         """
         from camlucida.registry import entry
 
-        entries = {name: entry(name) for name in self.method}
-        parsed: dict[str, dict[str, Any]] = {name: {} for name in entries}
-        for text in self.option:
-            name, equals, value = text.partition("=")
-            method, dot, option = name.partition(".")
-            if not (equals and dot):
-                raise OptionError(f"an option is method.option=value, such as random.seed=3, got {text!r}")
-            if method not in entries:
-                raise OptionError(
-                    f"option {text!r} is for a method that is not asked for: add --method {method}"
-                )
-            parsed[method][option] = entries[method].option(option).parse(value)
-        return parsed
+        return parsed_options(self.option, {name: entry(name) for name in self.method})
+
+
+def parsed_options(texts: Sequence[str], owners: Mapping[str, Entry | Metric]) -> dict[str, dict[str, Any]]:
+    """The options ``owner.option=value`` by owner and name; owners are the methods and metrics asked for.
+
+    Raises:
+        OptionError: one has another form, or is not one of its owner's, or that is not asked for.
+    """
+    parsed: dict[str, dict[str, Any]] = {name: {} for name in owners}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        owner, dot, option = name.partition(".")
+        if not (equals and dot):
+            raise OptionError(f"an option is name.option=value, such as random.seed=3, got {text!r}")
+        if owner not in owners:
+            raise OptionError(
+                f"option {text!r} is for {owner}, which is not asked for: add it, or leave this out"
+            )
+        parsed[owner][option] = owners[owner].option(option).parse(value)
+    return parsed
 
 
 @Parameter(name="*", group=_DRAWING)

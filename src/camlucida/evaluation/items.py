@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def items_in(source: Path, labels: Sequence[str] | None, masks: Path | None = No
             f"{wrong.path} is of class {wrong.target}, and the model has classes 0 to {len(labels or ()) - 1}: "
             "give indices of its own classes"
         )
-    return [_with_mask(item, masks) for item in items] if masks else items
+    return _with_masks(items, masks, source) if masks else items
 
 
 def _exists(target: int | None, labels: Sequence[str] | None) -> bool:
@@ -72,26 +72,32 @@ def _of_classes(source: Path, labels: Sequence[str] | None) -> list[Item]:
 def _of_table(source: Path, labels: Sequence[str] | None) -> list[Item]:
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise PictureError(f"{source} cannot be read ({error.strerror or error}), give another table") from None
-    columns = list(rows[0]) if rows else []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise OptionError(f"{source} is not a table in UTF-8 ({error}): save it as CSV in UTF-8") from None
+    columns = list(reader.fieldnames or [])
     if "path" not in columns or not set(columns) <= set(_COLUMNS):
         raise OptionError(
             f"a table has the columns path, label and, if known, box; {source} has "
             f"{', '.join(columns) or 'none'}"
         )
-    items = []
-    for row in rows:
+    boxes: dict[tuple[Path, int | None], dict[Box, None]] = {}  # a picture may have a line for each box
+    for number, row in rows:
+        line = f"{source}, line {number},"
+        if None in row or not (row["path"] or "").strip():
+            raise OptionError(
+                f"{line} has no path, or more fields than {len(columns)} columns: quote what has a comma in it"
+            )
         label, box = (row.get("label") or "").strip(), (row.get("box") or "").strip()
-        boxes = tuple(_box(text, source) for text in box.split(";") if text.strip())
-        path = Path(row["path"])
-        where = path if path.is_absolute() else source.parent / path
-        items.append(Item(where, _index(label, labels) if label else None, boxes))
-    return items
+        where = (source.parent / row["path"].strip(), _index(label, labels) if label else None)
+        boxes.setdefault(where, {}).update((_box(text, line), None) for text in box.split(";") if text.strip())
+    return [Item(path, target, tuple(known)) for (path, target), known in boxes.items()]
 
 
-def _box(text: str, source: Path) -> Box:
+def _box(text: str, source: str) -> Box:
     try:
         left, top, right, bottom = (float(part) for part in text.split())
     except ValueError:
@@ -110,10 +116,31 @@ def _has_pictures(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
-def _with_mask(item: Item, masks: Path) -> Item:
-    found = sorted(path for path in masks.glob(f"{item.path.stem}.*") if path.suffix.lower() in SUFFIXES)
-    if not found:
+def _with_masks(items: Sequence[Item], masks: Path, source: Path) -> list[Item]:
+    """Each with the mask that lies as it does, or has its name alone; none serves two pictures."""
+    known: dict[Path, list[Path]] = {}
+    for path in sorted(masks.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            known.setdefault(path.relative_to(masks).with_suffix(""), []).append(path)
+    found, taken = [], dict[Path, Path]()
+    for item in items:
+        mask = _mask_of(item.path, known, masks, source)
+        other = taken.setdefault(mask, item.path)
+        if other != item.path:
+            raise OptionError(
+                f"{mask} would be the mask of {other} and of {item.path}: lay masks in folders as pictures are"
+            )
+        found.append(Item(item.path, item.target, item.boxes, mask))
+    return found
+
+
+def _mask_of(path: Path, known: Mapping[Path, Sequence[Path]], masks: Path, source: Path) -> Path:
+    beside = [path.relative_to(source).with_suffix("")] if path.is_relative_to(source) else []
+    fitting = next((known[name] for name in (*beside, Path(path.stem)) if name in known), ())
+    if not fitting:
         raise OptionError(
-            f"there is no mask for {item.path.name} in {masks}: give one for each picture, of the same name"
+            f"there is no mask for {path.name} in {masks}: give one for each picture, of the same name"
         )
-    return Item(item.path, item.target, item.boxes, found[0])
+    if len(fitting) > 1:
+        raise OptionError(f"{fitting[0]} and {fitting[1]} are both masks of {path}: leave one")
+    return fitting[0]

@@ -141,6 +141,21 @@ def advice(evaluation: Evaluation) -> list[Advice]:
     return found
 
 
+def advice_table(evaluation: Evaluation) -> list[list[str]]:
+    """A head and a line for each method and layer, the best first, and for each floor."""
+    names, numbers = [one.name for one in evaluation.measures], evaluation.cells()
+
+    def line(said: str, way: str, rank: str) -> list[str]:
+        cells = [str(numbers[way, name]) for name in names]
+        return [said, way, rank, *cells, f"{evaluation.seconds(way):.3f}"]
+
+    lines = [["", "method and layer", "mean rank", *names, "seconds"]]
+    for place, one in enumerate(advice(evaluation), 1):
+        said = "best" if place == 1 else "no significant difference" if one.as_good else ""
+        lines.append(line(said, one.way, f"{one.rank:.1f}"))
+    return lines + [line("floor", way, "") for way in evaluation.ways if way in FLOORS]
+
+
 def ranks(table: Sequence[Standing]) -> dict[str, float]:
     """By way, the best being 1; of ways with the same number each has the mean of their places.
 

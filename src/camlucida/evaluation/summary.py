@@ -26,7 +26,8 @@ SAME = 1e-5  # numbers no further apart are the same: on many networks several m
 class Cell:
     """A measure of one way over all pictures: the number, its interval, and of how many pictures.
 
-    ``beats_floors`` says whether it is better than each floor by more than chance; None where there is none.
+    ``beats_floors`` says whether it is better than each floor by more than chance; None where there is none, or
+    too few pictures to tell. ``missing`` counts pictures without a number, such as of a blank map.
     """
 
     value: float
@@ -34,13 +35,16 @@ class Cell:
     high: float
     count: int
     beats_floors: bool | None = None
+    missing: int = 0
 
     def __str__(self) -> str:
         """The number with its interval, and a mark where it is no better than a floor."""
         if not np.isfinite(self.value):
             return "–"
+        interval = f" [{self.low:.3f}, {self.high:.3f}]" if self.count > 1 else ""
+        without = f" ({self.missing} without)" if self.missing else ""
         mark = f" {NOT_BETTER}" if self.beats_floors is False else ""
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]{mark}"
+        return f"{self.value:.3f}{interval}{without}{mark}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def values_of(rows: Sequence[Row], way: str, metric: Metric) -> dict[str, float]
 def cells(rows: Sequence[Row], measures: Sequence[Metric], seed: int = 0) -> dict[tuple[str, str], Cell]:
     """By way and measure."""
     ways = list(dict.fromkeys(row.way for row in rows))
+    pictures = len({row.path for row in rows})
     floors = [way for way in ways if way in FLOORS]
     found = {}
     for metric in measures:
@@ -72,7 +77,7 @@ def cells(rows: Sequence[Row], measures: Sequence[Metric], seed: int = 0) -> dic
             beats = None
             if floors and way not in FLOORS and len(values[way]) >= FEWEST:
                 beats = all(better(values[way], values[floor], metric, seed) for floor in floors)
-            found[way, metric.name] = _cell(list(values[way].values()), metric, seed, beats)
+            found[way, metric.name] = _cell(list(values[way].values()), metric, seed, beats, pictures)
     return found
 
 
@@ -118,12 +123,13 @@ def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[Standing
     ]
 
 
-def _cell(values: Sequence[float], metric: Metric, seed: int, beats: bool | None) -> Cell:
+def _cell(values: Sequence[float], metric: Metric, seed: int, beats: bool | None, pictures: int) -> Cell:
+    missing = pictures - len(values)
     if not values:
-        return Cell(float("nan"), float("nan"), float("nan"), 0, beats)
+        return Cell(float("nan"), float("nan"), float("nan"), 0, beats, missing)
     drawn = _computed(metric, np.array(values)[_draws(len(values), seed)])
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Cell(metric.compute(list(values)), float(low), float(high), len(values), beats)
+    return Cell(metric.compute(list(values)), float(low), float(high), len(values), beats, missing)
 
 
 def _computed(metric: Metric, samples: Values) -> Values:

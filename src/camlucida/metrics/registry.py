@@ -56,6 +56,15 @@ class Metric:
         """
         return float(self.update(*(getattr(trial, need) for need in self.needs), **self.settings(settings)))
 
+    def option(self, name: str) -> Option:
+        """The option called ``name``.
+
+        Raises:
+            OptionError: the measure has none such.
+        """
+        self.settings({name: None})
+        return self.options[name]
+
     def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Every option with its value; an unknown one is refused."""
         return settings_of(f"metric {self.name}", self.options, given or {})

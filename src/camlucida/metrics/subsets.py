@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from camlucida.metrics._steps import at_least, cell_sums, cells, drawing, ranks, share_of
+from camlucida.metrics._steps import at_least, cells, drawing, ranks, share_of
 from camlucida.metrics.registry import metric
 from camlucida.registry import Paper
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Scored = Callable[[Make, int], Tensor]
 
-_FINEST = 14  # cells a side: taking single pixels away here and there changes next to nothing
+_FINEST = 28  # cells a side, of finer maps half: taking single pixels away changes next to nothing
 _SMALLEST, _LARGEST = 1 / 28, 10 / 28  # sides of squares: 1 to 10 of 28 pixels in the authors' code
 
 
@@ -44,7 +44,7 @@ def sensitivity_n(
     """How well the map, summed over n cells, goes with what the logit loses when these are taken away.
 
     The correlation, over random sets S of n cells, of Σ R over S with f(x) − f(x with zero in S), zero being
-    the mean colour of a normalised input. Cells are the layer's positions, at most 14×14, where the paper
+    the mean colour of a normalised input. Cells are the layer's positions, of finer maps 14×14, where the paper
     has pixels: a map of 7×7 has no more to say. The paper draws a curve over n; here n is one share. NaN where
     one of the two is the same for all sets. Chance alone gives ±1/√samples.
 
@@ -52,11 +52,12 @@ def sensitivity_n(
     samples: how many sets are drawn
     """
     import torch
+    from torch.nn.functional import adaptive_avg_pool2d
 
     share_of("share", share)
     at_least("samples", samples, 3)
-    grid = (min(int(coarse.shape[0]), _FINEST), min(int(coarse.shape[1]), _FINEST))
-    heat = cell_sums(coarse, grid)
+    grid = _grid(coarse)
+    heat = adaptive_avg_pool2d(coarse[None].double(), grid).flatten()
     if not ranks(heat):
         return float("nan")
     taken = min(max(1, round(share * len(heat))), len(heat) - 1)
@@ -69,6 +70,12 @@ def sensitivity_n(
 
     # what the logit was before is the same for all sets, and no matter for a correlation
     return _correlation(away.double() @ heat, -logits(make, samples).double())
+
+
+def _grid(coarse: Tensor) -> tuple[int, int]:
+    """As many cells as the map has positions, else they would not lie on each other."""
+    height, width = (int(side) if side < _FINEST else _FINEST // 2 for side in coarse.shape)
+    return height, width
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:
