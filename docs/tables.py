@@ -61,7 +61,8 @@ def _leaderboard(report: dict[str, Any]) -> str:
         "Ranks are the mean over what stands above each table; ✓ marks what the best one is not better than "
         "by more than chance, by any of them. `≈floor` marks a number that is not better than each floor "
         "(a random map, a spot in the centre, the picture's edges) by more than chance. Behind each number is "
-        "its 95 % interval, by bootstrap over pictures.\n\n"
+        "its 95 % interval, by bootstrap over pictures; `(2 without)` counts pictures without a number, such "
+        "as of a blank map.\n\n"
         "The testbed's networks were trained so that only positions on the form speak for its class: "
         "localisation there says whether maps are read and computed rightly, more than which method finds "
         "objects. That is what `grid` is for.\n\n## Highest over all boards, by rank on each\n\n"
@@ -85,13 +86,17 @@ def _board(board: dict[str, Any]) -> str:
     head = [f"{name} {ARROW[metric_called(name).better]}" for name in names]
     rows = [
         [f"`{way}`", _rank(told) if "rank" in told else "floor"]
-        + [str(Cell(**told["measures"][name])) for name in names]
+        + [_cell(told["measures"][name], pictures) for name in names]
         for way, told in ways
     ]
     text += _table(("method", "rank", *head), rows)
     for method, reason in board["refused"].items():
         text += f"\n`{method}` is refused here: {reason}.\n"
     return text
+
+
+def _cell(cell: dict[str, Any], pictures: int) -> str:
+    return str(Cell(**{**cell, "missing": pictures - cell["count"]}))
 
 
 def _made(report: dict[str, Any]) -> str:
