@@ -125,8 +125,8 @@ class Advice:
 def advice(evaluation: Evaluation) -> list[Advice]:
     """Ways by their mean rank over all measures, the best first; floors are left out.
 
-    A way is as good as the best where by no measure the best is better by more than chance; each of
-    these questions is a chance to be wrong (Bonferroni).
+    A way is as good as the best where by no measure the best is better by more than chance; of several
+    measures each is a chance to be wrong (Bonferroni).
     """
     tables = {one.name: evaluation.ranking(one.name) for one in evaluation.measures}
     places = {name: ranks(table) for name, table in tables.items()}
@@ -171,9 +171,7 @@ def ranks(table: Sequence[Standing]) -> dict[str, float]:
 
 def _better(evaluation: Evaluation, way: str, other: str, metric: Metric) -> bool:
     values, others = (values_of(evaluation.rows, one, metric) for one in (way, other))
-    tried = [one for one in evaluation.ways if one not in FLOORS]
-    chances = len(evaluation.measures) * max(len(tried) - 1, 1)
-    return better(values, others, metric, evaluation.seed, chances)
+    return better(values, others, metric, evaluation.seed, len(evaluation.measures))
 
 
 def measures_of(

@@ -116,9 +116,9 @@ def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[Standing
     ways.sort(key=lambda way: table[way, metric.name].value, reverse=metric.better == "higher")
     if not ways:
         return []
-    values, others = {way: values_of(rows, way, metric) for way in ways}, len(ways) - 1
+    values = {way: values_of(rows, way, metric) for way in ways}
     return [
-        Standing(way, table[way, metric.name], not better(values[ways[0]], values[way], metric, seed, others))
+        Standing(way, table[way, metric.name], not better(values[ways[0]], values[way], metric, seed))
         for way in ways
     ]
 
