@@ -89,7 +89,7 @@ def network(case: Case) -> nn.Module:
         made = timm.models.VisionTransformer(
             img_size=case.size, patch_size=8, in_chans=case.channels, **settings
         )
-        return zoo.redraw(made)
+        return zoo.redraw(made).double()
     return zoo.redraw(
         nn.Sequential(
             *(nn.Conv2d(case.channels, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU()),
@@ -97,7 +97,7 @@ def network(case: Case) -> nn.Module:
             *(nn.Conv2d(8, 10, 3, 2, 1), nn.ReLU()),
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 5)),
         )
-    )
+    ).double()
 
 
 def reshape(case: Case) -> Callable[[Tensor], Tensor] | None:
@@ -114,7 +114,7 @@ def targets(case: Case, kind: type = ClassifierOutputTarget) -> list[Any] | None
 
 
 def inputs(case: Case) -> Tensor:
-    return zoo.noise(case.pictures, *case.size, channels=case.channels)
+    return zoo.noise(case.pictures, *case.size, channels=case.channels).double()
 
 
 def run(
