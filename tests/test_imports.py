@@ -15,8 +15,8 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "snapshot", "straight", "given", "tables"],
-    ["registry", "images", "targets", "heatmap", "health", "custody"],
+    ["files", "copies", "interrupts", "given", "tables"],
+    ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
     ["render", "aims", "metrics"],
     ["layers"],
     ["methods", "models", "taps", "bias", "chunks", "recording"],
@@ -31,7 +31,7 @@ FLOORS = [
     ["__main__"],
 ]
 # Where a floor has an order of its own.
-WITHIN = {("heatmap", "images"), ("work", "prepare")}
+WITHIN = {("heatmap", "images"), ("work", "prepare"), ("custody", "snapshot"), ("custody", "straight")}
 HEAVY = (
     *("torch", "timm", "transformers", "torchvision", "numpy", "PIL", "matplotlib", "skimage", "rich.progress"),
 )

@@ -11,6 +11,7 @@ import torch
 from camlucida.capture import Capture, Reading, capturing
 from camlucida.errors import ModelError, is_out_of_memory
 from camlucida.explanation import Explanation, Provenance, versions
+from camlucida.given import of_pictures
 from camlucida.health import Finding
 from camlucida.models.adapter import Adapter
 from camlucida.models.labels import check_count
@@ -79,7 +80,11 @@ def _maps(ready: Ready, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
     """The maps by layer asked for, method and target, and the capture that they come from."""
     tensors, targets = work.inputs()
     reading = ready.reading(tensors[0])
-    with capturing(ready.adapter.module, tensors, work.names, targets, reading, work.needs) as caught:
+    numbers = [one.number for one in work.pictures for _ in range(len(tensors) // len(work.pictures))]
+    with (
+        of_pictures(numbers),
+        capturing(ready.adapter.module, tensors, work.names, targets, reading, work.needs) as caught,
+    ):
         single = maps_of(caught, work.methods, work.aims, "eigen" in work.smooth)
     with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
         maps = {

@@ -1,26 +1,31 @@
 """The user's module, lent and given back: the one context manager through which anything here runs a model.
 
 While lent, the module is in evaluation mode and its parameters record no gradients; compiled code, gradient
-checkpoints and the user's hooks on gradients are put aside. When it comes back, also after an error,
-everything is as it was: modes, hooks, flags, ``.grad``, buffers, forwards that were set on instances, and the
-tensors and containers in plain attributes (some models cache attention biases there in evaluation mode).
-Parameters are not copied: a model that writes to them while it runs is reported.
+checkpoints and the user's hooks on gradients are put aside. When it comes back, also after an error or Ctrl-C,
+everything is as it was: modes, hooks, flags, ``.grad``, buffers, forwards that were set on instances, random
+states, and what ``snapshot`` remembers of plain attributes (some models cache attention biases there in
+evaluation mode). Parameters are not copied: a model that writes to them while it runs is reported.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from camlucida.copies import copy_random_states
 from camlucida.errors import ModelError
-from camlucida.snapshot import remember
+from camlucida.given import hand_over
+from camlucida.interrupts import interrupts_deferred
+from camlucida.snapshot import Snapshot, remember
 from camlucida.straight import straight
 
 Undo = Callable[[], None]
@@ -29,8 +34,9 @@ Undo = Callable[[], None]
 _CHECKPOINT_FLAGS = ("grad_checkpointing", "gradient_checkpointing")
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 
-_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
-_locks_guard = threading.Lock()
+# One for the process, since modules may share parts and targets may explain another model.
+lock = threading.RLock()
+_loans: list[_Loan] = []  # in the order in which they began
 
 
 def bare(module: nn.Module) -> nn.Module:
@@ -47,44 +53,132 @@ def bare(module: nn.Module) -> nn.Module:
 def lent(module: nn.Module) -> Iterator[nn.Module]:
     """The module, ready to be run and hooked by one borrower at a time; afterwards as it was.
 
-    Inside, nothing records gradients unless the borrower switches that on.
+    Inside, nothing records gradients unless the borrower switches that on. Lent again meanwhile, to the same
+    thread, it stays lent. Each step of giving back is done twice, since an interrupt may end the first one.
 
     Raises:
-        ModelError: the model wrote to its own parameters while it ran.
+        ModelError: the model wrote to its own parameters while it ran, or something could not be put back.
     """
-    with lock(module), torch.inference_mode(False), torch.no_grad(), straight():
-        modules, parameters = list(module.modules()), list(module.parameters())
-        snapshot = remember([part.__dict__ for part in modules])
-        put_back_flags = _remember_flags(parameters)
-        versions = _versions(parameters)
+    with lock:
+        loan = _Loan(module, torch.is_grad_enabled())
         try:
-            _prepare(modules, parameters)
-            if snapshot.inference or any(parameter.is_inference() for parameter in parameters):
-                _clone_inference(snapshot.containers)
-            yield module
-            if versions != _versions(parameters):
-                raise ModelError(
-                    f"{type(module).__name__} writes to its own parameters when it runs and so cannot be given "
-                    "back as it was: pass a copy of it (copy.deepcopy)"
-                )
+            try:
+                with torch.inference_mode(False), torch.no_grad():
+                    if any(other.module is module for other in _loans):
+                        yield module
+                    else:
+                        _loans.append(loan)
+                        with straight(loan.parts):
+                            loan.take()
+                            yield module
+                            loan.check_parameters()
+            finally:
+                loan.give_back()
         finally:
-            snapshot.put_back()
-            put_back_flags()
+            loan.give_back()
+        loan.check_errors()
 
 
-def lock(module: nn.Module) -> threading.RLock:
-    """Whoever holds it is the only one to borrow the module."""
-    with _locks_guard:
-        return _locks.setdefault(module, threading.RLock())
+@dataclass(eq=False)
+class _Loan:
+    """What is remembered of a module while it is lent, and everything that puts it back."""
+
+    module: nn.Module
+    grad_mode: bool
+    parts: list[nn.Module] = field(default_factory=list)
+    parameters: list[nn.Parameter] = field(default_factory=list)
+    put_back_flags: Sequence[Undo] = ()
+    put_back_random: Undo | None = None
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    versions: list[int] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.parts, self.parameters = list(self.module.modules()), list(self.module.parameters())
+        if any(map(nn.parameter.is_lazy, self.parameters)):
+            raise ModelError(
+                f"{type(self.module).__name__} has lazy layers that have never run, so that nobody knows their "
+                "size: run the model once on an input, then explain it"
+            )
+
+    def take(self) -> None:
+        """Remember everything, then make the module ready: in that order, so that all of it can be undone."""
+        self.put_back_random = copy_random_states()
+        self.put_back_flags = [_remembered_flags(parameter) for parameter in self.parameters]
+        caches: list[Any] = [parametrize._cache] if parametrize._cache_enabled else []
+        self.snapshot = remember([*(part.__dict__ for part in self.parts), *caches], self.parts)
+        self.versions = _versions(self.parameters)
+        _prepare(self.parts, self.parameters)
+        if self.snapshot.inference or any(parameter.is_inference() for parameter in self.parameters):
+            _clone_inference(self.snapshot.containers)
+        hand_over(self.module)
+
+    def check_parameters(self) -> None:
+        """Refuse a model that has written to its parameters.
+
+        Raises:
+            ModelError: it has.
+        """
+        if self.versions != _versions(self.parameters):
+            raise ModelError(
+                f"{type(self.module).__name__} writes to its own parameters when it runs and so cannot be "
+                "given back as it was: pass a copy of it (copy.deepcopy), or Explainer(copy=True) where "
+                "another thread trains it meanwhile"
+            )
+
+    def give_back(self) -> None:
+        """Flags first, then each item by itself; again, it touches only what is still not as it was."""
+        with interrupts_deferred():
+            torch.set_grad_enabled(self.grad_mode)
+            if self not in _loans:
+                return
+            errors: list[Exception] = []
+            for undo in (*self.put_back_flags, *([self.put_back_random] if self.put_back_random else ())):
+                try:
+                    undo()
+                except Exception as error:  # noqa: BLE001 - told in check_errors, once all the rest is put back
+                    errors.append(error)
+            errors += self.snapshot.put_back()
+            self.errors = errors
+            _loans.remove(self)
+
+    def check_errors(self) -> None:
+        """Tell what could not be put back.
+
+        Raises:
+            ModelError: there is such a thing.
+        """
+        if self.errors:
+            told = "; ".join(dict.fromkeys(f"{type(error).__name__}: {error}" for error in self.errors))
+            raise ModelError(
+                f"{type(self.module).__name__} changes something of its own when it runs that cannot be put "
+                f"back ({told}), all else is as it was: pass a copy of it (copy.deepcopy)"
+            ) from self.errors[0]
 
 
-def _prepare(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
+def in_this_thread(
+    hook: Callable[..., Any], elsewhere: Callable[..., Any] = lambda *_, **__: None
+) -> Callable[..., Any]:
+    """The hook, for calls in this thread alone.
+
+    Other threads may run the lent module too, and get ``elsewhere``: without it, as if there were no hook.
+    """
+    thread = threading.get_ident()
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        return (hook if threading.get_ident() == thread else elsewhere)(*args, **kwargs)
+
+    return guarded
+
+
+def _prepare(parts: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
+    for part in parts:
+        if isinstance(part, torch.jit.ScriptModule) and part.training:
+            raise ModelError("this model has a TorchScript part in training mode: call model.eval() first")
     for parameter in parameters:
         if parameter.requires_grad and not parameter.is_inference():
             parameter.requires_grad_(False)
-    for part in modules:
-        if isinstance(part, torch.jit.ScriptModule) and part.training:
-            raise ModelError("this model has a TorchScript part in training mode: call model.eval() first")
+    for part in parts:
         attributes = part.__dict__  # nn.Module.__setattr__ is slow, and none of this needs it
         attributes["training"] = False
         for flag in _CHECKPOINT_FLAGS:
@@ -110,14 +204,25 @@ def _versions(parameters: Sequence[Tensor]) -> list[int]:
     return [0 if parameter.is_inference() else parameter._version for parameter in parameters]
 
 
-def _remember_flags(parameters: Sequence[nn.Parameter]) -> Undo:
-    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in parameters]
+def _remembered_flags(parameter: nn.Parameter) -> Undo:
+    requires_grad, gradient = parameter.requires_grad, parameter.grad
 
     def undo() -> None:
-        for parameter, requires_grad, gradient in before:
-            if parameter.requires_grad is not requires_grad:
-                parameter.requires_grad_(requires_grad)
-            if parameter.grad is not gradient:
-                parameter.grad = gradient
+        if parameter.requires_grad is not requires_grad:
+            parameter.requires_grad_(requires_grad)
+        if parameter.grad is not gradient:
+            parameter.grad = gradient
 
     return undo
+
+
+def _after_fork() -> None:
+    """In a child process no other thread goes on: what was lent to one is put back, and the lock is free."""
+    global lock  # noqa: PLW0603 - the old one is held for ever
+    for loan in _loans:
+        loan.give_back()
+    lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cuda
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camlucida.chunks import Pace, in_chunks
 from camlucida.errors import LayerError
+from camlucida.given import of_one
 from camlucida.health import memory_ended
 from camlucida.taps import once, tapped
 
@@ -48,7 +50,8 @@ class Variants:
             found = [_slope(score, kept, retain=t < len(scores) - 1) for t, score in enumerate(scores)]
             return torch.stack([self.layout.to_maps(slope) for slope in found], dim=1)
 
-        return in_chunks(run, count, self.pace)
+        with of_one(picture):
+            return in_chunks(run, count, self.pace)
 
     def notes(self, needs: Sequence[str]) -> tuple[Finding, ...]:
         """What came up while variants were run for a method with such ``needs``."""
@@ -66,9 +69,41 @@ def _slope(score: Tensor, kept: Tensor, retain: bool) -> Tensor:
     return slope
 
 
-def twice(wanted: bool) -> AbstractContextManager[None]:
-    """While entered, attention can be differentiated twice, if ``wanted``: its fused kernels cannot."""
-    return sdpa_kernel(SDPBackend.MATH) if wanted else nullcontext()
+@contextmanager
+def twice(wanted: bool) -> Iterator[None]:
+    """While entered, attention can be differentiated twice, if ``wanted``: its fused kernels cannot.
+
+    The choice of kernels is the process's, and put back twice, for an interrupt of the first.
+    """
+    if not wanted:
+        yield
+        return
+    put_back = _attention_kernels()
+    try:
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            put_back()
+    finally:
+        put_back()
+
+
+def _attention_kernels() -> Callable[[], None]:
+    """What puts the choice of attention's kernels back."""
+    kernels: Any = cuda  # whose functions have no types
+    settings = [
+        (kernels.enable_flash_sdp, kernels.flash_sdp_enabled()),
+        (kernels.enable_mem_efficient_sdp, kernels.mem_efficient_sdp_enabled()),
+        (kernels.enable_math_sdp, kernels.math_sdp_enabled()),
+        (kernels.enable_cudnn_sdp, kernels.cudnn_sdp_enabled()),
+    ]
+
+    def put_back() -> None:
+        for enable, before in settings:
+            enable(before)
+
+    return put_back
 
 
 def hessian_product(name: str, kept: Tensor, slope: Tensor | None, layout: Layout | Reshaped) -> Tensor:

@@ -18,7 +18,7 @@ from camlucida.batch import Ready, explain_batch
 from camlucida.capture import Reading
 from camlucida.errors import OptionError, PictureError, one_of
 from camlucida.explanation import Explanation, versions
-from camlucida.given import given
+from camlucida.given import given, of_pictures
 from camlucida.layers.known import Known
 from camlucida.layers.reshaped import Read, reading_by
 from camlucida.models.adapter import Adapter
@@ -81,7 +81,7 @@ class Explainer:
             - ``labels``: the classes' names: a sequence, or a text or JSON file.
             - ``logits_of``: output → logits (batch, classes), where the model returns several tensors.
             - ``args`` and ``kwargs``: what the model takes beside the picture; a tensor whose first axis is 1
-              is repeated for each picture.
+              is repeated for each picture, one with as many rows as pictures gives each its own.
             - ``cache``: whether what is found out about the layers of a model given by name is kept on disk.
             - ``reshape``: a layer's output → (batch, channels, height, width), in place of what would be found.
 
@@ -139,7 +139,10 @@ class Explainer:
         """
         entries = [registry.entry(method) if isinstance(method, str) else method for method in methods]
         settings = [entry.settings((options or {}).get(entry.name)) for entry in entries]
-        prepared = [prepare(picture, self.adapter, self.preprocess) for picture in listed(pictures)]
+        prepared = [
+            replace(prepare(picture, self.adapter, self.preprocess), number=number)
+            for number, picture in enumerate(listed(pictures))
+        ]
         rows = [for_pictures(target, self.adapter.labels, len(prepared)) for target in targets]
         ways = checked(smooth)
         if not (prepared and entries and rows and layers):
@@ -147,7 +150,8 @@ class Explainer:
         ready = Ready(self.adapter, self.preprocess_name, self._reading)
         explanations: list[Explanation] = []
         for start, group in batches(prepared, self.batch_size):
-            names = [self.layer_names(name, group[0].tensor) for name in layers]
+            with self.run_with_all(len(prepared)), of_pictures([start]):
+                names = [self.layer_names(name, group[0].tensor) for name in layers]
             work = Work(
                 group,
                 names,
@@ -155,8 +159,9 @@ class Explainer:
                 [row[start : start + len(group)] for row in rows],
                 ways,
             )
-            with self.run_with_all():
-                notes = self.known.look_at(work.names, group[0].tensor, work.needs)
+            with self.run_with_all(len(prepared)):
+                with of_pictures([start]):
+                    notes = self.known.look_at(work.names, group[0].tensor, work.needs)
                 explanations += explain_batch(ready, replace(work, layer_notes=notes))
         return explanations
 
@@ -175,8 +180,7 @@ class Explainer:
         """
         name = name or self._asked_layer
         if name is None:
-            with self.run_with_all():
-                return tuple(self.known.default(tensor).judged)
+            return tuple(self.known.default(tensor).judged)
         return tuple(self.known.check(one) for one in name.split("+"))
 
     def twin(self, module: nn.Module, layer: str | None, read: Read | None) -> Explainer:
@@ -187,9 +191,9 @@ class Explainer:
         twin._asked_layer = layer
         return twin
 
-    def run_with_all(self) -> AbstractContextManager[None]:
-        """While entered, the model gets whatever it takes beside the picture."""
-        return given(self.module, *self._given)
+    def run_with_all(self, pictures: int = 1) -> AbstractContextManager[None]:
+        """While entered, the model gets whatever it takes beside the ``pictures``."""
+        return given(self.module, *self._given, pictures)
 
     def _reading(self, like: Tensor) -> Reading:
         layout_of, grid_of = partial(self.known.layout_of, like), partial(self.known.grid_of, like)

@@ -1,40 +1,102 @@
-"""What a model wants beside the picture, handed to it each time it runs."""
+"""What a model takes beside the picture, handed to it each time it runs."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 
-@contextmanager
-def given(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[None]:
-    """While entered, each run of ``module`` in this thread on a batch of inputs gets these arguments as well.
+@dataclass
+class _Given:
+    """Extra inputs of one module, for ``pictures`` pictures in all; ``rows`` are those now in a batch."""
 
-    ``args`` follow the inputs. A tensor whose first axis is 1 is repeated along it for each picture.
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    pictures: int = 1
+    rows: list[Sequence[int]] = field(default_factory=list)
+
+
+class _Threads(threading.local):
+    """What each thread has given, the last one at the end."""
+
+    def __init__(self) -> None:
+        self.stack: list[_Given] = []
+
+
+_threads = _Threads()
+
+
+@contextmanager
+def given(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], pictures: int = 1
+) -> Iterator[None]:
+    """While entered, each run of the lent ``module`` in this thread gets these arguments as well.
+
+    ``args`` follow the inputs. A tensor whose first axis is 1 is repeated for each picture; one with as many
+    rows as there are ``pictures`` gives each picture its own.
     """
     if not (args or kwargs):
         yield
         return
-    thread = threading.get_ident()
-
-    def hand(_module: nn.Module, inputs: Any, others: Any) -> Any:
-        if threading.get_ident() != thread:
-            return None
-        batch = len(inputs[0])
-
-        def repeated(leaf: Any) -> Any:
-            one_each = isinstance(leaf, Tensor) and leaf.ndim > 0 and len(leaf) == 1
-            return leaf.expand(batch, *leaf.shape[1:]) if one_each else leaf
-
-        return (*inputs, *tree_map(repeated, tuple(args))), {**others, **tree_map(repeated, dict(kwargs))}
-
-    handle = module.register_forward_pre_hook(hand, with_kwargs=True)
+    _threads.stack.append(_Given(module, tuple(args), dict(kwargs), pictures))
     try:
         yield
     finally:
-        handle.remove()
+        _threads.stack.pop()
+
+
+@contextmanager
+def of_pictures(rows: Sequence[int]) -> Iterator[None]:
+    """While entered, batches hold the pictures with these numbers, or else variants of the first of them."""
+    current = _threads.stack[-1] if _threads.stack else None
+    if current:
+        current.rows.append(rows)
+    try:
+        yield
+    finally:
+        if current:
+            current.rows.pop()
+
+
+@contextmanager
+def of_one(place: int) -> Iterator[None]:
+    """While entered, batches hold nothing but variants of the picture at this place of the batch before."""
+    rows = _threads.stack[-1].rows if _threads.stack else []
+    with of_pictures([rows[-1][place]] if rows else [place]):
+        yield
+
+
+def hand_over(module: nn.Module) -> None:
+    """Hook what this thread has given to the module; it is lent, so that the hook goes when it comes back."""
+    current = next((one for one in reversed(_threads.stack) if one.module is module), None)
+    if current is None:
+        return
+    thread = threading.get_ident()
+
+    def hand(_module: nn.Module, *taken: Any) -> Any:
+        if threading.get_ident() != thread:
+            return None
+        inputs, others = taken
+        more = tree_map(lambda leaf: _of_batch(leaf, current, len(inputs[0])), (current.args, current.kwargs))
+        return (*inputs, *more[0]), {**others, **more[1]}
+
+    module.register_forward_pre_hook(hand, with_kwargs=True)
+
+
+def _of_batch(leaf: Any, current: _Given, batch: int) -> Any:
+    """The part of an argument that belongs to the ``batch`` pictures now run."""
+    if not isinstance(leaf, Tensor) or leaf.ndim == 0:
+        return leaf
+    if len(leaf) == 1:
+        return leaf.expand(batch, *leaf.shape[1:])
+    if len(leaf) != current.pictures:
+        return leaf
+    rows = current.rows[-1] if current.rows else range(current.pictures)
+    return leaf[list(rows)] if len(rows) == batch else leaf[rows[0]].expand(batch, *leaf.shape[1:])

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The model's input (channels, height, width), where it lies, the picture if there is one, and its file."""
+    """The model's input (channels, height, width), where it lies, the picture if there is one, and its file.
+
+    ``number`` is its place among the pictures asked for.
+    """
 
     tensor: Tensor
     frame: Frame
     picture: Image | None
     source: Path | None
+    number: int = 0
 
 
 def preprocess_named(preprocess: Any, adapter: Adapter) -> Preprocess:

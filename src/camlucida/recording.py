@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from camlucida.custody import in_this_thread
+
 
 @dataclass
 class Call:
@@ -73,8 +75,9 @@ def _record(module: nn.Module, recording: Recording) -> list[Any]:
         del done[begun:]  # its children, for which it stands
         done.append(Call(part, tree_map(_copy, output)))
 
-    handles: list[Any] = [part.register_forward_pre_hook(before) for part in module.modules()]
-    return handles + [part.register_forward_hook(after) for part in module.modules()]
+    first, last = in_this_thread(before), in_this_thread(after)
+    handles: list[Any] = [part.register_forward_pre_hook(first) for part in module.modules()]
+    return handles + [part.register_forward_hook(last) for part in module.modules()]
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def measured(recording: Recording) -> Iterator[None]:
             pairs = zip(tensors_in(call.output), tensors_in(output), strict=True)
             call.axes = [_grown(kept.shape, other.shape) for kept, other in pairs]
 
-    handles = [part.register_forward_hook(measure) for part in waiting]
+    handles = [part.register_forward_hook(in_this_thread(measure)) for part in waiting]
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from camlucida.custody import in_this_thread
 from camlucida.errors import is_out_of_memory
 from camlucida.recording import Recording, by_module, expanded, first_axes, measured
 
@@ -125,27 +126,30 @@ def _replaying(tail: Tail, variants: Tensor) -> Iterator[None]:
                 return real(*args, **kwargs)
             return expanded(call, recording.batch, tail.index, variants.shape[tail.axis])
 
-        return forward
+        return in_this_thread(forward, real)
 
+    layer = recording.layer
     try:
         for part in waiting:
             part.__dict__["forward"] = stand_in(part)
-        recording.layer.__dict__["forward"] = lambda *_args, **_kwargs: _with(recording, variants)
+        own = in_this_thread(lambda *_args, **_kwargs: _with(recording, variants), layer.forward)
+        layer.__dict__["forward"] = own
         yield
     finally:
         for call in recording.calls:
             call.written = any(tensor._version for tensor in call.handed)
             call.handed.clear()
         for part, forward in saved.items():
-            del part.__dict__["forward"]
-            if forward is not None:
+            if forward is None:
+                part.__dict__.pop("forward", None)
+            else:
                 part.__dict__["forward"] = forward
 
 
 @contextmanager
 def _returning(recording: Recording, variants: Tensor) -> Iterator[None]:
     """The layer returns ``variants``, whatever it computed."""
-    handle = recording.layer.register_forward_hook(lambda *_: _with(recording, variants))
+    handle = recording.layer.register_forward_hook(in_this_thread(lambda *_: _with(recording, variants)))
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.chunks import Pace, in_chunks
+from camlucida.given import of_one
 from camlucida.health import Finding, memory_ended, resume_fallback
 from camlucida.resume import Tail, check, replay, run_in_full
 
@@ -52,17 +53,20 @@ class Runs:
                 variants = variants.contiguous(memory_format=torch.channels_last)
             return self._targets(self._logits_of(self._module(variants)), picture)
 
-        return in_chunks(run, count, self._pace)
+        with of_one(picture):
+            return in_chunks(run, count, self._pace)
 
     def resume(self, layout: Layout | Reshaped, make: Make, count: int, picture: int) -> Tensor:
         """(count, targets) for variants of the layer's maps, running what follows it alone where that works."""
-        tail = self._tail(picture, layout.batch_axis)
+        with of_one(picture):
+            tail = self._tail(picture, layout.batch_axis)
         go = replay if self._works[picture] else run_in_full
 
         def run(indices: range) -> Tensor:
             return self._targets(go(tail, layout.from_maps(make(indices), tail.own)), picture)
 
-        return in_chunks(run, count, self._resume_pace)
+        with of_one(picture):
+            return in_chunks(run, count, self._resume_pace)
 
     def notes(self, needs: Sequence[str], picture: int) -> tuple[Finding, ...]:
         """What came up while variants of this picture were run for a method with such ``needs``."""

@@ -1,48 +1,77 @@
-"""What runs a model's code elsewhere or twice is put aside, so that it runs where hooks see it, and once."""
+"""Run a model eagerly: no compiled code, no checkpoints, no fused fast path; hooks then see each call once."""
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils import checkpoint
 
-_guard = threading.Lock()
-_threads: list[int] = []  # those that run straight now, a thread as often as it asked
-_stance: list[Any] = []  # torch.compile's, and whether attention takes its fused path, before all this
+from camlucida.interrupts import interrupts_deferred
+
+_guard = threading.RLock()
+_tokens: set[object] = set()  # one for each time that somebody asked and has not ended
+_undo: list[Callable[[], None]] = []  # what puts the process's settings back once nobody does
+_here = threading.local()  # its ``tokens`` are this thread's
+_FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
 
 
 @contextmanager
-def straight() -> Iterator[None]:
+def straight(parts: Sequence[nn.Module]) -> Iterator[None]:
     """In this thread checkpoints run their function, and compiled code runs as it was written.
 
     What ``checkpoint()`` calls is replaced, since models import that function by name, for as long as any
-    thread needs it, and acts in those threads alone. In all threads, meanwhile, compiled code runs eagerly
-    and ``nn.TransformerEncoder`` does not take its fused path, which bypasses its modules.
+    thread needs it, and acts in those threads alone. Two settings are the process's: where anything has been
+    compiled, compiled code runs eagerly meanwhile in all threads; and where ``parts``, the model's modules,
+    have attention of ``torch.nn``, its fused path, which bypasses modules, is off. Outputs are the same.
     """
-    thread = threading.get_ident()
-    with _guard:
-        if not _threads:
-            _stance.append(torch.compiler.set_stance("force_eager"))
-            _stance[0].__enter__()
-            _stance.append(torch.backends.mha.get_fastpath_enabled())
-            torch.backends.mha.set_fastpath_enabled(False)
-            for name, (_, replacement) in _CHECKPOINTS.items():
-                setattr(checkpoint, name, replacement)
-        _threads.append(thread)
+    token = object()
     try:
-        yield
-    finally:
-        with _guard:
-            _threads.remove(thread)
-            if not _threads:
-                for name, (original, _) in _CHECKPOINTS.items():
-                    setattr(checkpoint, name, original)
-                torch.backends.mha.set_fastpath_enabled(_stance.pop())
-                _stance.pop().__exit__(None, None, None)
+        try:
+            _enter(token, any(isinstance(part, _FAST_PATHS) for part in parts))
+            yield
+        finally:
+            _leave(token)
+    finally:  # once more, for an interrupt of the first
+        _leave(token)
+
+
+def _enter(token: object, attention: bool) -> None:
+    with _guard, interrupts_deferred():
+        if not _undo:
+            for name, (original, replacement) in _CHECKPOINTS.items():
+                _undo.append(partial(setattr, checkpoint, name, original))
+                setattr(checkpoint, name, replacement)
+            if _anything_compiled():
+                stance = torch.compiler.set_stance("force_eager")
+                _undo.append(partial(stance.__exit__, None, None, None))
+        if attention and torch.backends.mha.get_fastpath_enabled():
+            _undo.append(partial(torch.backends.mha.set_fastpath_enabled, True))
+            torch.backends.mha.set_fastpath_enabled(False)
+        _tokens.add(token)
+        _here.tokens = {*getattr(_here, "tokens", ()), token}
+
+
+def _leave(token: object) -> None:
+    with _guard, interrupts_deferred():
+        _here.tokens = {*getattr(_here, "tokens", ())} - {token}
+        _tokens.discard(token)
+        while _undo and not _tokens:
+            _undo[-1]()
+            _undo.pop()
+
+
+def _anything_compiled() -> bool:
+    """Whether this process has compiled something, as far as torch tells."""
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    # One entry stands for no backend.
+    return compiler is not None and len(getattr(compiler, "cached_backends", ())) != 1
 
 
 class _StraightFunction:
@@ -50,7 +79,7 @@ class _StraightFunction:
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-        if threading.get_ident() in _threads:
+        if getattr(_here, "tokens", None):
             return function(*args)
         return _CHECKPOINTS["CheckpointFunction"][0].apply(function, preserve, *args)
 
@@ -59,7 +88,7 @@ def _straight_generator(original: Callable[..., Any]) -> Callable[..., Any]:
     """In place of the other kind: a generator around the function's call, here of nothing."""
 
     def generator(*args: Any, **kwargs: Any) -> Iterator[None]:
-        if threading.get_ident() in _threads:
+        if getattr(_here, "tokens", None):
             yield
         else:
             yield from original(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from camlucida.custody import in_this_thread
 from camlucida.errors import LayerError
 
 
@@ -22,13 +22,11 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
     is switched on from there, also where the model itself has switched it off. What is caught is a clone,
     and the model goes on with another, so that nothing can rewrite it in place.
     """
-    thread, recording = threading.get_ident(), torch.is_grad_enabled()
+    recording = torch.is_grad_enabled()
     caught: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def tap(name: str) -> Callable[..., Any]:
         def hook(_layer: nn.Module, _args: Any, output: Any) -> Any:
-            if threading.get_ident() != thread:
-                return None
             tensor = _only_tensor(name, output)
             kept = tensor.clone()
             if recording and not kept.requires_grad:
@@ -40,7 +38,7 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_hook(tap(name)) for name in layers]
+    handles = [module.get_submodule(name).register_forward_hook(in_this_thread(tap(name))) for name in layers]
     try:
         yield caught
     finally:

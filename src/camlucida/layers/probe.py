@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from camlucida.custody import lent
+from camlucida.custody import in_this_thread, lent
 from camlucida.errors import is_out_of_memory
 from camlucida.layers.bands import BANDS, PICTURES, Changes, changes, mean_of, pictures
 from camlucida.layers.layout import Kind, Layout
@@ -88,7 +88,9 @@ def _seen(
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_hook(keeping(name)) for name in layouts]
+    handles = [
+        module.get_submodule(name).register_forward_hook(in_this_thread(keeping(name))) for name in layouts
+    ]
     try:
         for part in shown.split(size):  # type: ignore[no-untyped-call]
             module(part.clone())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from camlucida.custody import in_this_thread
 from camlucida.layers.graph import Edge, edge_of
 
 Shape = tuple[int, ...]
@@ -75,13 +75,11 @@ def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
     Grad mode stays what it is on entering, also where the model itself switches it. With ``copies`` each
     module takes and hands on copies, so that code that writes to them does not spoil a backward.
     """
-    thread, records, numbers = threading.get_ident(), list[Record](), _Numbers()
+    records, numbers = list[Record](), _Numbers()
     open_calls: list[tuple[int, tuple[Passed, ...]]] = []
     recording = torch.is_grad_enabled()
 
     def before(_part: nn.Module, args: Any, kwargs: Any) -> Any:
-        if threading.get_ident() != thread:
-            return None
         torch.set_grad_enabled(recording)
         taken = tuple(_passed(numbers, one) for one in tensors_in((args, kwargs)))
         open_calls.append((len(records), taken))
@@ -89,8 +87,6 @@ def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
 
     def after(name: str) -> Callable[..., Any]:
         def record(part: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-            if threading.get_ident() != thread:
-                return None
             begun, takes = open_calls.pop()
             returned = tensors_in(output)
             for one in returned:
@@ -103,8 +99,8 @@ def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
     handles: list[Any] = []
     for name, part in module.named_modules():
         if name and not isinstance(part, torch.jit.ScriptModule):  # which takes no such hooks
-            handles.append(part.register_forward_pre_hook(before, with_kwargs=True))
-            handles.append(part.register_forward_hook(after(name), with_kwargs=True))
+            handles.append(part.register_forward_pre_hook(in_this_thread(before), with_kwargs=True))
+            handles.append(part.register_forward_hook(in_this_thread(after(name)), with_kwargs=True))
     try:
         yield records
     finally:

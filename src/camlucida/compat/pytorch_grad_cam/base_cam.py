@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida import registry
+from camlucida import custody, registry
 from camlucida.compat.pytorch_grad_cam._asked import (
     Asked,
     Later,
@@ -25,7 +25,6 @@ from camlucida.compat.pytorch_grad_cam.activations_and_gradients import Activati
 from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
-from camlucida.custody import lock
 from camlucida.errors import OptionError
 from camlucida.explanation import Explanation
 from camlucida.smoothing import merge, views
@@ -226,7 +225,7 @@ class BaseCAM:
 
     def _forward(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         input_tensor = input_tensor.to(self.device)
-        with lock(self._engine.module):  # what is kept of a call is this object's
+        with custody.lock:  # what is kept of a call is this object's
             return self._run(input_tensor, asked, eigen_smooth)
 
     def _run(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:

@@ -1,0 +1,164 @@
+"""Copies of the values that a module holds, each of which can put itself back where the value has changed."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+# Bytes from which on a value costs more to copy than to watch.
+LARGE = 1 << 20
+# Large tensors that a whole loan left as they were: they are watched from then on, and no longer copied.
+_read_only = WeakTensorKeyDictionary()
+
+
+class Written(Exception):  # noqa: N818 - collected with what put_back raises, and told as ModelError
+    """A large value was written to that no loan before had changed, so that there is no copy of it."""
+
+
+@dataclass(frozen=True)
+class TensorCopy:
+    """A tensor as it was: ``alias`` has its storage and shape, ``values`` its numbers.
+
+    ``values`` is None where numbers are not compared: of large tensors that are only read, and of kinds that
+    cannot be compared (sparse, nested, on the meta device). Those are put back by reference, and a later
+    version says that something was written.
+    """
+
+    tensor: Tensor
+    alias: Tensor
+    values: Tensor | None
+    version: int
+    flags: tuple[bool, Tensor | None]
+
+    def put_back(self) -> None:
+        """Storage and shape by reference, then the numbers where they differ.
+
+        Raises:
+            Written: the numbers have changed, and there is no copy.
+        """
+        tensor = self.tensor
+        if not _same_memory(tensor, self.alias):
+            tensor.data = self.alias
+        requires_grad, gradient = self.flags
+        if tensor.is_leaf and tensor.requires_grad is not requires_grad:
+            tensor.requires_grad_(requires_grad)
+        if tensor.is_leaf and tensor.grad is not gradient:
+            tensor.grad = gradient
+        if self.values is None:
+            if tensor._version != self.version:
+                raise Written(f"a tensor {tuple(tensor.shape)}")
+        elif not torch.equal(self.alias, self.values):
+            # By value, since writing through .data leaves no trace in the version, and without leaving one.
+            self.alias.data.copy_(self.values)
+            _read_only.pop(tensor, None)  # type: ignore[no-untyped-call]
+        elif tensor.nbytes >= LARGE:
+            _read_only[tensor] = tensor._version
+
+
+def copy_tensor(tensor: Tensor) -> TensorCopy:
+    """The tensor as it is."""
+    alias = tensor.detach()
+    comparable = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested)
+    read_only: Any = _read_only
+    watched = not comparable or (tensor.nbytes >= LARGE and read_only.get(tensor) == tensor._version)
+    flags = (tensor.requires_grad, tensor.grad if tensor.is_leaf else None)
+    return TensorCopy(tensor, alias, None if watched else alias.clone(), tensor._version, flags)
+
+
+def _same_memory(tensor: Tensor, alias: Tensor) -> bool:
+    if tensor.shape != alias.shape or tensor.dtype != alias.dtype or tensor.layout != alias.layout:
+        return False
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return True
+    return tensor.stride() == alias.stride() and tensor.data_ptr() == alias.data_ptr()
+
+
+def copy_array(array: np.ndarray[Any, Any]) -> Callable[[], None] | None:
+    """What puts a NumPy array's values back; None where nobody can write to it, or it is large."""
+    if not array.flags.writeable or array.nbytes >= LARGE:
+        return None
+    before, kept = array.copy(), array.tobytes()
+
+    def put_back() -> None:
+        if array.tobytes() != kept:
+            array[...] = before
+
+    return put_back
+
+
+def copy_bytes(array: bytearray) -> Callable[[], None] | None:
+    """What puts a bytearray back; None where it is large."""
+    if len(array) >= LARGE:
+        return None
+    before = bytes(array)
+
+    def put_back() -> None:
+        if array != before:
+            array[:] = before
+
+    return put_back
+
+
+def copy_generator(generator: Any) -> Callable[[], None]:
+    """What puts a random generator of torch, NumPy or Python back."""
+    if isinstance(generator, torch.Generator):
+        state = generator.get_state()
+        return lambda: None if torch.equal(generator.get_state(), state) else _set(generator, state)
+    if isinstance(generator, np.random.Generator):
+        inside = generator.bit_generator
+        before = inside.state
+        return lambda: setattr(inside, "state", before)
+    if isinstance(generator, np.random.RandomState):
+        legacy = generator.get_state(legacy=False)
+        return lambda: generator.set_state(legacy)
+    plain = generator.getstate()
+    return lambda: generator.setstate(plain)
+
+
+def _set(generator: torch.Generator, state: Tensor) -> None:
+    generator.set_state(state)
+
+
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+
+
+def copy_random_states() -> Callable[[], None]:
+    """What puts the process's random states back, of all devices in use, where they have changed.
+
+    Not while other threads run: who drew cannot be told, and a thread would see its numbers again.
+    """
+    devices = [device for name in ("cuda", "xpu") if (device := _in_use(name)) is not None]
+    states = [torch.get_rng_state(), *(state for device in devices for state in device.get_rng_state_all())]
+    python, numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002 - the user's own
+
+    def put_back() -> None:
+        if threading.active_count() > 1:
+            return
+        now = [torch.get_rng_state(), *(state for device in devices for state in device.get_rng_state_all())]
+        if not all(map(torch.equal, now, states)):
+            torch.set_rng_state(states[0])
+            rest = states[1:]
+            for device in devices:
+                count = device.device_count()
+                device.set_rng_state_all(rest[:count])
+                rest = rest[count:]
+        if random.getstate() != python:
+            random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002 - the user's own
+
+    return put_back
+
+
+def _in_use(name: str) -> Any:
+    """Torch's module of a kind of device, if somebody has used that kind in this process."""
+    device = sys.modules.get(f"torch.{name}")
+    return device if device is not None and device.is_available() and device.is_initialized() else None
