@@ -4,10 +4,13 @@ Written without a look at ``camlucida.custody``, so that custody does not grade 
 from the module's ``__dict__`` is walked, in order, and every tensor's bytes are kept.
 """
 
-from collections import deque
+import random
+from collections import UserDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
@@ -70,9 +73,32 @@ def _walk(place: str, value: Any, snapshot: Snapshot) -> None:
             _walk(f"{place}[{index}]", inner, snapshot)
     elif isinstance(value, (set, frozenset)):
         snapshot.facts[f"{place} members"] = {_key(inner) for inner in value}
+    else:
+        _walk_other(place, value, snapshot)
+
+
+def _walk_other(place: str, value: Any, snapshot: Snapshot) -> None:
+    """Arrays, generators, and helper objects of the tests' own models."""
+    states: list[tuple[type | tuple[type, ...], Callable[[Any], Any]]] = [
+        (np.ndarray, lambda array: array.tobytes()),
+        (bytearray, bytes),
+        (torch.Generator, lambda generator: _bytes(generator.get_state())),
+        (np.random.Generator, lambda generator: repr(generator.bit_generator.state)),
+        (random.Random, lambda generator: generator.getstate()),
+    ]
+    for kind, state in states:
+        if isinstance(value, kind):
+            snapshot.facts[f"{place} state"] = state(value)
+    if type(value).__module__ == "test_custody_attributes" or isinstance(value, UserDict):
+        if hasattr(value, "__dict__"):
+            _walk(f"{place}.__dict__", value.__dict__, snapshot)
+        for name in getattr(type(value), "__slots__", ()):
+            _walk(f"{place}.{name}", getattr(value, name), snapshot)
 
 
 def _walk_tensor(place: str, tensor: Tensor, snapshot: Snapshot) -> None:
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
     flags = (tensor.requires_grad, tensor.is_leaf, tensor.is_inference(), tensor.dtype, str(tensor.device))
     snapshot.facts[f"{place} flags"] = flags
     snapshot.facts[f"{place} shape"] = (tuple(tensor.shape), tensor.stride())
@@ -82,7 +108,7 @@ def _walk_tensor(place: str, tensor: Tensor, snapshot: Snapshot) -> None:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return tensor.detach().clone().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _key(key: Any) -> Any:
@@ -99,6 +125,13 @@ def _global_state() -> dict[str, Any]:
             torch.is_autocast_cache_enabled(),
         ),
         "random state": _bytes(torch.get_rng_state()),
+        "random state of NumPy": repr(np.random.get_state()),  # noqa: NPY002 - the process's
+        "random state of Python": random.getstate(),
+        "attention kernels": (
+            torch.backends.cuda.flash_sdp_enabled(),
+            torch.backends.cuda.mem_efficient_sdp_enabled(),
+            torch.backends.cuda.cudnn_sdp_enabled(),
+        ),
         "default dtype": torch.get_default_dtype(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "fused attention": torch.backends.mha.get_fastpath_enabled(),

@@ -75,10 +75,12 @@ def copy_tensor(tensor: Tensor) -> TensorCopy:
 
 
 def _same_memory(tensor: Tensor, alias: Tensor) -> bool:
-    if tensor.shape != alias.shape or tensor.dtype != alias.dtype or tensor.layout != alias.layout:
+    if tensor.layout is not alias.layout or tensor.dtype is not alias.dtype:
         return False
-    if tensor.layout is not torch.strided or tensor.is_nested:
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
         return True
+    if tensor.shape != alias.shape:
+        return False
     return tensor.stride() == alias.stride() and tensor.data_ptr() == alias.data_ptr()
 
 

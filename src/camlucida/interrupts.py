@@ -17,10 +17,13 @@ def interrupts_deferred() -> Iterator[None]:
         yield
         return
     arrived: list[Any] = []
-    signal.signal(signal.SIGINT, lambda *interrupt: arrived.append(interrupt))
     try:
-        yield
-    finally:
+        try:
+            signal.signal(signal.SIGINT, lambda *interrupt: arrived.append(interrupt))
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+    finally:  # once more, for what may interrupt the first
         signal.signal(signal.SIGINT, before)
         if arrived:
             before(*arrived[0])

@@ -37,7 +37,8 @@ _PLAIN = frozenset(
         *(nn.Parameter, FunctionType, BuiltinFunctionType, MethodType, ModuleType, type),
     )
 )
-_SIMPLE = ("types", "__main__", "functools")  # whose objects hold nothing but attributes
+_SIMPLE = ("types", "__main__", "functools", "collections")  # whose objects hold nothing but attributes
+_DICTS = (dict, OrderedDict)
 _DEEP = 2  # objects in a row
 _MOST = 100_000  # things looked at beyond the module's own dicts: a model may hold half of a program
 
@@ -91,14 +92,27 @@ def remember(roots: Iterable[dict[str, Any]], known: Iterable[Any] = ()) -> Snap
     """
     snapshot = Snapshot()
     seen: dict[int, Any] = {id(one): one for one in known}
-    waiting: list[tuple[Any, int]] = [(root, 0) for root in roots]
-    most = _MOST + len(waiting)
+    waiting: list[tuple[Any, int]] = []
+    for root in roots:
+        snapshot.filled.append((root, dict(root)))
+        for held in root.values():
+            if type(held) in _DICTS:  # a dozen in each module, so without a call for each
+                if not held:
+                    snapshot.empty.append(held)
+                    continue
+                snapshot.filled.append((held, dict(held)))
+                seen[id(held)] = held
+                inside = [one for one in held.values() if type(one) not in _PLAIN and id(one) not in seen]
+                waiting += [(one, 0) for one in inside]
+            elif type(held) not in _PLAIN:
+                waiting.append((held, 0))
+    most = _MOST + len(seen)
     while waiting and len(seen) < most:
         value, depth = waiting.pop()
         if id(value) not in seen:
             seen[id(value)] = value
-            inside, deeper = _take(value, snapshot, depth)
-            waiting.extend((held, deeper) for held in inside if type(held) not in _PLAIN)
+            within, deeper = _take(value, snapshot, depth)
+            waiting += [(held, deeper) for held in within if type(held) not in _PLAIN]
     return snapshot
 
 
