@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from copy import deepcopy
 
 import pytest
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 
 import snapshot
 import zoo
-from camlucida import Explainer, registry
+from camlucida import Explainer, custody, registry
+from camlucida.custody import lent
 from camlucida.errors import LayerError
 from test_custody import run_together
 
@@ -150,31 +150,51 @@ def test_numbers_that_another_thread_draws_are_not_drawn_again() -> None:
         assert drawn == [float(torch.rand(1)) for _ in drawn]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_that_is_forked_meanwhile_can_explain_and_train() -> None:
+def test_in_a_forked_child_what_another_thread_had_borrowed_is_given_back_and_the_lock_is_free() -> None:
+    """By what runs in the child: forking while other threads run is not possible on every machine."""
     module = zoo.resnet().train()
-    inside, forked = threading.Event(), threading.Event()
+    before, held = snapshot.take(module), custody.lock
+    with lent(module):
+        assert not module.training
+        custody._after_fork()
+        after = snapshot.take(module)
+        assert custody.lock is not held
+    assert not [line for line in snapshot.differences(before, after) if line.startswith("model")]
 
-    def target(logits: Tensor) -> Tensor:
-        inside.set()
-        assert forked.wait(60)
-        return logits[:, 0]
+
+def test_a_copy_is_explained_while_another_thread_trains_the_model() -> None:
+    module = zoo.resnet().train()
+    explainer, stop, modes = Explainer(module, copy=True), threading.Event(), list[bool]()
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+
+    def train() -> None:
+        while not stop.is_set():
+            optimizer.zero_grad()
+            module(zoo.noise(2)).square().sum().backward()
+            modes.append(module.training and all(one.grad is not None for one in module.parameters()))
+            optimizer.step()
 
     def explain() -> None:
-        Explainer(module).explain(zoo.noise(), targets=[target], layers=["layer4"])
+        try:
+            for _ in range(4):
+                explainer.explain(zoo.noise(), ["gradcam"], layers=["layer4"])
+        finally:
+            stop.set()
 
-    status: list[Any] = []
+    run_together(train, explain)
+    assert modes
+    assert all(modes)
+    (now,) = explainer.explain(zoo.noise(), layers=["layer4"])
+    (alone,) = Explainer(deepcopy(module)).explain(zoo.noise(), layers=["layer4"])
+    assert torch.equal(now.heatmap, alone.heatmap)
+    storages = zip(module.parameters(), explainer.module.parameters(), strict=True)
+    assert all(one.data_ptr() == other.data_ptr() for one, other in storages)
 
-    def fork() -> None:
-        assert inside.wait(60)
-        child = os.fork()
-        if child == 0:
-            frozen = not all(parameter.requires_grad for parameter in module.parameters())
-            (found,) = Explainer(module).explain(zoo.noise(), layers=["layer4"])
-            os._exit(int(frozen) + 2 * int(not module.training) + 4 * zoo.is_flat(found.heatmap))
-        forked.set()
-        status.append(os.waitpid(child, 0)[1])
 
-    run_together(explain, fork)
-    assert status == [0]
+def test_a_copy_follows_weights_that_were_moved_or_replaced() -> None:
+    module = zoo.resnet()
+    explainer = Explainer(module, copy=True)
+    module.load_state_dict(zoo.redraw(zoo.resnet(), seed=7).state_dict(), assign=True)
+    (now,) = explainer.explain(zoo.noise(), layers=["layer4"])
+    (alone,) = Explainer(module).explain(zoo.noise(), layers=["layer4"])
+    assert torch.equal(now.heatmap, alone.heatmap)

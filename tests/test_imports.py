@@ -15,7 +15,7 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "copies", "interrupts", "given", "tables"],
+    ["files", "copies", "interrupts", "given", "tables", "shared_copy"],
     ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
     ["render", "aims", "metrics"],
     ["layers"],

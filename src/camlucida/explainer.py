@@ -26,6 +26,7 @@ from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import described, load, split_layer
 from camlucida.models.place import move
 from camlucida.prepare import batches, listed, prepare, preprocess_named
+from camlucida.shared_copy import refresh, shared_copy
 from camlucida.smoothing import Smooth, checked
 from camlucida.targets import for_pictures
 from camlucida.work import Work
@@ -47,6 +48,7 @@ class Settings(TypedDict, total=False):
     kwargs: Mapping[str, Any]
     cache: bool
     reshape: Callable[[Tensor], Tensor] | None
+    copy: bool
 
 
 DEFAULTS: Settings = {
@@ -61,6 +63,7 @@ DEFAULTS: Settings = {
     "kwargs": {},
     "cache": True,
     "reshape": None,
+    "copy": False,
 }
 
 
@@ -84,6 +87,8 @@ class Explainer:
               is repeated for each picture, one with as many rows as pictures gives each its own.
             - ``cache``: whether what is found out about the layers of a model given by name is kept on disk.
             - ``reshape``: a layer's output → (batch, channels, height, width), in place of what would be found.
+            - ``copy``: explain a copy that shares the model's weights. While the model itself is lent it is in
+              evaluation mode for all threads; take a copy where another one trains it meanwhile.
 
     Raises:
         ModelError: there is no such model, or its weights cannot be had.
@@ -102,6 +107,9 @@ class Explainer:
         name, self._asked_layer = split_layer(model) if isinstance(model, str) else (model, None)
         adapter = load(name, chosen["weights"])
         self.adapter = described(adapter, chosen["labels"], chosen["logits_of"])
+        self._original = self.adapter.module
+        if chosen["copy"]:
+            self.adapter = replace(self.adapter, module=shared_copy(self.adapter.module))
         self.module = self.adapter.module
         move(self.module, isinstance(model, str), chosen["device"], chosen["dtype"])
         preprocess = chosen["preprocess"]
@@ -137,6 +145,8 @@ class Explainer:
         Raises:
             CamlucidaError: something given does not exist or does not fit; its child says what.
         """
+        if self.module is not self._original:
+            refresh(self.module, self._original)
         entries = [registry.entry(method) if isinstance(method, str) else method for method in methods]
         settings = [entry.settings((options or {}).get(entry.name)) for entry in entries]
         prepared = [
@@ -186,7 +196,7 @@ class Explainer:
     def twin(self, module: nn.Module, layer: str | None, read: Read | None) -> Explainer:
         """The same for a module of the same build; ``layer`` is looked at unless told, ``read`` reads it."""
         twin = copy(self)
-        twin.adapter, twin.module = replace(self.adapter, module=module), module
+        twin.adapter, twin.module, twin._original = replace(self.adapter, module=module), module, module
         twin.known = Known(module, self.adapter.logits_of, None, read)
         twin._asked_layer = layer
         return twin

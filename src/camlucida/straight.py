@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,14 @@ def _leave(token: object) -> None:
             _undo.pop()
 
 
+def _forget() -> None:
+    """In a forked child no other thread goes on: nothing runs eagerly any more."""
+    global _guard  # noqa: PLW0603 - another thread may have held it
+    _guard = threading.RLock()
+    _tokens.clear()
+    _leave(object())
+
+
 def _anything_compiled() -> bool:
     """Whether this process has compiled something, as far as torch tells."""
     compiler = sys.modules.get("torch._dynamo.eval_frame")
@@ -104,3 +113,6 @@ _CHECKPOINTS: dict[str, tuple[Any, Any]] = {
         if name.startswith("_checkpoint_without_reentrant_generator")  # the name varies with torch's version
     },
 }
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
