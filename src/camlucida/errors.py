@@ -42,7 +42,7 @@ def one_of(kind: str, given: str, known: list[str], hint: str) -> str:
     return f"{kind} {given!r} is not known: {offer}{hint}"
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device's memory has ended: of CUDA's own type, or by what the CPU and MPS say."""
     said = ("can't allocate memory", "MPS backend out of memory")
     return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)

@@ -19,6 +19,7 @@ from camlucida.capture import Reading
 from camlucida.errors import OptionError, PictureError, one_of
 from camlucida.explanation import Explanation, versions
 from camlucida.given import given, of_pictures
+from camlucida.health import Finding
 from camlucida.layers.known import Known
 from camlucida.layers.reshaped import Read, reading_by
 from camlucida.models.adapter import Adapter
@@ -171,9 +172,25 @@ class Explainer:
             )
             with self.run_with_all(len(prepared)):
                 with of_pictures([start]):
-                    notes = self.known.look_at(work.names, group[0].tensor, work.needs)
+                    notes = self._notes(work, layers)
                 explanations += explain_batch(ready, replace(work, layer_notes=notes))
         return explanations
+
+    def _notes(self, work: Work, layers: Sequence[str | None]) -> dict[str, tuple[Finding, ...]]:
+        """What there is to know of the work's layers, of which those not named were chosen here."""
+        like, chosen = (
+            work.pictures[0].tensor,
+            {
+                name
+                for asked, names in zip(layers, work.layers, strict=True)
+                if asked is None and self._asked_layer is None
+                for name in names
+            },
+        )
+        by_default = [name for name in work.names if name in chosen]
+        named = [name for name in work.names if name not in chosen]
+        notes = self.known.look_at(by_default, like, work.needs)
+        return notes | self.known.look_at(named, like, work.needs, chosen=False)
 
     @property
     def title(self) -> str:

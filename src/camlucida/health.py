@@ -12,6 +12,7 @@ UNCLEAR_SIGN = 0.1  # correlation below which a component's sign says little
 _SATURATED = 0.999  # probability above which its gradient is next to nothing
 _ON_BORDER = 0.9  # share of the evidence in the outermost positions
 _SMALLEST_GRID = 3
+_ROUNDING = 1e-6  # of the largest magnitude: float32's, of a few operations
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def examine(heatmap: Tensor) -> tuple[Finding, ...]:
         advice = "use float32 or float64 (`--dtype`), or another method"
         return (Finding("not-finite", "the map holds NaN or infinity", advice),)
     low, high = float(heatmap.min()), float(heatmap.max())
-    if low == high:
-        found = "the map is zero everywhere" if high == 0 else "the map is the same everywhere"
+    if high - low <= _ROUNDING * max(abs(high), abs(low)):
+        found = "the map is zero everywhere" if high == low == 0 else "the map is the same everywhere"
         return (Finding("constant", found, "choose another layer or method"),)
     if high <= 0:
         found = "the map is blank since every position speaks against this class"
@@ -88,6 +89,21 @@ def layout_unsure(layer: str, layout: str, verdict: str) -> Finding:
     """Of a layer whose positions the probe could not confirm."""
     found = f"that {layer} returns {layout} is read off its shape, and the probe did not confirm it ({verdict})"
     return Finding(f"layout-{verdict}", found, "compare with a map of another layer before you believe it")
+
+
+def draws_lots() -> Finding:
+    """Of a model that gives another output for the same input each time."""
+    found = "the model gives other scores for the same picture each time it runs, since it draws random numbers"
+    advice = "a map is of one such draw: average several, or switch the drawing off in the model"
+    return Finding("draws-lots", found, advice)
+
+
+def leans_on_batch() -> Finding:
+    """Of a model whose output for a picture depends on those beside it."""
+    found = "the score of a picture depends on the pictures beside it (statistics of the batch)"
+    return Finding(
+        "leans-on-batch", found, "each was run alone here: compare with scores of pictures run alone"
+    )
 
 
 def layer_chosen(layer: str, remark: str) -> Finding:

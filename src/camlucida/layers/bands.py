@@ -9,27 +9,31 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from camlucida.layers.manner import MANNERS, Manner, base_of
+
 BANDS = 3  # in each direction
 PICTURES = 1 + 2 * BANDS
 _STEP = 0.1  # of the noise's deviation: a larger change would drown small grids in chaos
 _SIGNAL = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
-def pictures(like: Tensor, draw: int = 0) -> Tensor:
+def pictures(like: Tensor, draw: int = 0, manner: Manner = MANNERS[0]) -> Tensor:
     """(PICTURES, channels, height, width): noise, then with a little more in each row band and column band.
 
-    Another ``draw`` is other noise.
+    Another ``draw`` is other noise. In place of noise it may be the picture itself, as the ``manner`` says.
     """
     generator = torch.Generator().manual_seed(7 + draw)
     noise = partial(torch.randn, *like.shape, generator=generator, dtype=torch.float64)
-    base, found = noise(), []
+    step = _STEP * float(like.detach().double().std()) if manner.own else _STEP
+    base, found = base_of(like.detach().cpu(), noise(), manner), []
     for axis in (1, 2):
         for number in range(BANDS):
             edges = [like.shape[axis] * step // BANDS for step in (number, number + 1)]
             changed, other = base.clone(), noise()
             band = [slice(None)] * 3
             band[axis] = slice(*edges)
-            changed[tuple(band)] += _STEP * other[tuple(band)]
+            changed[tuple(band)] += step * other[tuple(band)]
+            changed = changed.clamp(base.min(), base.max()) if manner.own else changed
             found.append(changed)
     return torch.stack([base, *found]).to(like)
 
@@ -51,7 +55,7 @@ def changes(tokens: Tensor) -> Changes | None:
     None where it is lost in rounding.
     """
     smallest = _SIGNAL.get(tokens.dtype, 1e-6)
-    tokens = tokens.double()
+    tokens = tokens.cpu().double()
     changed = tokens[1:] - tokens[:1]
     local = changed - changed.mean(dim=1, keepdim=True)
     strength = local.norm(dim=2)

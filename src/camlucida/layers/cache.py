@@ -10,6 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from camlucida.errors import OutputError
 from camlucida.files import written_whole
 from camlucida.layers.layout import Layout
@@ -45,6 +47,12 @@ def load(key: Mapping[str, Any]) -> Entry | None:
         return Entry(tuple(kept["default"]), tuple(kept["remarks"]), judged)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def fits(entry: Entry, module: nn.Module) -> bool:
+    """Whether all layers that the entry names are the module's."""
+    names = {name for name, _ in module.named_modules()}
+    return names.issuperset(entry.default) and names.issuperset(entry.judged)
 
 
 def save(key: Mapping[str, Any], entry: Entry) -> None:

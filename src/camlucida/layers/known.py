@@ -1,30 +1,50 @@
-"""What is known of the layers of one model: found out once for each size of input, then kept."""
+"""What is known of the layers of one model: found out once, looked at again when the model has changed."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from camlucida.errors import LayerError, one_of
-from camlucida.health import Finding, layer_chosen, layout_unsure
+from camlucida.health import Finding, draws_lots, layer_chosen, layout_unsure, leans_on_batch
 from camlucida.images import Size
 from camlucida.layers import cache
+from camlucida.layers.fingerprint import structure_of, weights_of
 from camlucida.layers.layout import Layout, readings
 from camlucida.layers.locate import THOROUGH, Choice, candidates, choose, nearest
+from camlucida.layers.look import Look, look
+from camlucida.layers.manner import MANNERS, Manner, Refused, refusal
+from camlucida.layers.other_size import grown
 from camlucida.layers.probe import Judged, probe
+from camlucida.layers.refusals import changed, offered, without_gradient, without_positions
+from camlucida.layers.repeats import repeats
 from camlucida.layers.reshaped import Read, Reshaped
 from camlucida.layers.survey import Logits, Survey, survey
+
+T = TypeVar("T")
+_KEPT = 4  # sizes of input whose surveys are kept in memory
+
+
+@dataclass
+class _Seen:
+    """What was seen of the model with inputs of one size."""
+
+    survey: Survey
+    looks: dict[str, Look] = field(default_factory=dict)
 
 
 class Known:
     """The layers of ``module``.
 
     ``key`` tells a model that a library names from all others; what is found out is then kept on disk too.
-    ``read`` says how layers that are named are read, so that there is nothing to find out.
+    ``read`` says how layers that are named are read, so that there is nothing to find out. ``manner`` is how
+    the model lets itself be run, and ``findings`` what there is to know of that.
     """
 
     def __init__(
@@ -35,8 +55,11 @@ class Known:
         read: Read | None = None,
     ) -> None:
         self._module, self._logits_of, self._key, self._read = module, logits_of, key, read
-        self._surveys: dict[Size, Survey] = {}
+        self._seen: OrderedDict[Size, _Seen] = OrderedDict()
         self._entries: dict[Size, cache.Entry] = {}
+        self._structure, self._weights = structure_of(module), weights_of(module)
+        self.manner: Manner = MANNERS[0]
+        self.findings: tuple[Finding, ...] = ()
 
     def default(self, like: Tensor) -> Choice:
         """The layers to look at when none is named, for inputs like ``like`` (channels, height, width).
@@ -44,9 +67,12 @@ class Known:
         Raises:
             LayerError: the model has none.
         """
+        return self._again_if_changed(partial(self._default, like))
+
+    def _default(self, like: Tensor) -> Choice:
         entry = self._entry(like)
         if not entry.default:
-            choice = choose(self.survey(like), partial(self._probe, like))
+            choice = choose(self.survey(like), partial(self._probe, like), partial(self.look, like))
             entry.default, entry.remarks = tuple(choice.judged), choice.remarks
             entry.judged.update(choice.judged)
             self._keep(like, entry)
@@ -59,17 +85,21 @@ class Known:
         Raises:
             LayerError: there is no such layer, or it has no positions.
         """
+        self.check(name)
+        return self._again_if_changed(partial(self._judged, name, like))
+
+    def _judged(self, name: str, like: Tensor) -> Judged | None:
         entry = self._entry(like)
         if name not in entry.judged:
-            self.check(name)
-            looked = self.survey(like)
-            place = next((place for place in looked.places if place.name == name), None)
+            seen = self.survey(like)
+            place = next((place for place in seen.places if place.name == name), None)
             if place is not None and len(place.shapes) == 1 and place.calls == 1:
                 found = self._probe(like, {name: place.layouts}, 1) if place.layouts else {}
                 if name in found and found[name].verdict != "verified":
                     found = self._probe(like, {name: place.layouts}, THOROUGH)
                 if name not in found or found[name].verdict == "contradicted":
-                    raise LayerError(_without_positions(looked, name, place.shapes[0], found.get(name)))
+                    offer = self._offer(name, like)
+                    raise LayerError(without_positions(seen, name, found.get(name), offer))
                 entry.judged.update(found)
                 self._keep(like, entry)
         return entry.judged.get(name)
@@ -85,28 +115,56 @@ class Known:
             raise LayerError(one_of("layer", name, names, "`camlucida layers MODEL` lists them all"))
         return name
 
-    def _check_gradient(self, name: str, judged: Judged, like: Tensor) -> None:
+    def _check_gradient(self, name: str, like: Tensor) -> None:
         """Refuse a layer on no position of which the score depends."""
+        judged = self._judged(name, like)
+        if judged is None:
+            return
         layout = judged.layout
         others = layout.prefix + layout.suffix
         if judged.alive * (layout.grid[0] * layout.grid[1] + others) < others + 0.5:
-            offer = _offer(self.survey(like), name)
-            raise LayerError(
-                f"the score does not depend on any position of layer {name!r} (behind it only a class token "
-                f"is read, or nothing at all), so that a gradient method has nothing to show: {offer}"
-            )
+            raise LayerError(without_gradient(name, self._offer(name, like)))
 
     def survey(self, like: Tensor) -> Survey:
         """All layers."""
+        return self._seen_at(like).survey
+
+    def _seen_at(self, like: Tensor) -> _Seen:
         size = _size(like)
-        if size not in self._surveys:
-            self._surveys[size] = survey(self._module, like, self._logits_of)
-        return self._surveys[size]
+        if size not in self._seen:
+            self._seen[size] = _Seen(survey(self._module, like, self._logits_of))
+            self.manner = replace(self._seen[size].survey.manner, recording=self.manner.recording)
+            while len(self._seen) > _KEPT:
+                self._seen.popitem(last=False)
+        self._seen.move_to_end(size)
+        return self._seen[size]
+
+    def look(self, like: Tensor, names: Sequence[str]) -> Mapping[str, Look]:
+        """On how many positions of these layers the score depends; each is looked at once."""
+        seen = self._seen_at(like)
+        new = [name for name in dict.fromkeys(names) if name not in seen.looks]
+        if new:
+            found = look(self._module, like, self._logits_of, seen.survey, new)
+            seen.looks.update(found.layers)
+            if found.apart and not self.findings:
+                self._tell_repeats(like)
+        return seen.looks
+
+    def _tell_repeats(self, like: Tensor) -> None:
+        """The same input has given two outputs: find out why, and say so."""
+        twice, alone = repeats(self._module, like, self._logits_of, self.survey(like).manner)
+        if not twice:
+            self.findings = (draws_lots(),)
+        elif not alone:
+            self.findings = (leans_on_batch(),)
+            self.manner = replace(self.manner, single=True)
 
     def look_at(
-        self, names: Sequence[str], like: Tensor, needs: Collection[str]
+        self, names: Sequence[str], like: Tensor, needs: Collection[str], chosen: bool = True
     ) -> dict[str, tuple[Finding, ...]]:
         """Make sure of layers before a capture with such ``needs``, and say what there is to know of each.
+
+        ``chosen`` says that they are the default, of which there may be something to say.
 
         Raises:
             LayerError: one has no positions, or no gradient where that is needed.
@@ -116,18 +174,16 @@ class Known:
             judged = None if self._read else self.judged(name, like)
             if judged is None:
                 continue
-            if "gradients" in needs:
-                self._check_gradient(name, judged, like)
+            entry = self._entry(like)
+            if "gradients" in needs and not (name in entry.default and len(entry.default) > 1):
+                self._again_if_changed(partial(self._check_gradient, name, like))
             sure = judged.verdict == "verified"
             unsure = () if sure else (layout_unsure(name, str(judged.layout), judged.verdict),)
-            notes[name] = (*unsure, *self._remarks(name, like))
+            remarks = entry.remarks if chosen and name in entry.default else ()
+            notes[name] = (*unsure, *(layer_chosen(name, one) for one in remarks), *self.findings)
         if "bias_terms" in needs:
             self.default(like)
         return notes
-
-    def _remarks(self, name: str, like: Tensor) -> tuple[Finding, ...]:
-        entry = self._entry(like)
-        return tuple(layer_chosen(name, one) for one in entry.remarks) if name in entry.default else ()
 
     def layout_of(self, like: Tensor, name: str, tensor: Tensor) -> Layout | Reshaped:
         """The layout of what the layer has returned, a batch, once ``look_at`` has been called.
@@ -139,10 +195,7 @@ class Known:
             return self._read(name, tensor, _size(like))
         layout = self._entry(like).judged[name].layout
         if not layout.fits(tuple(tensor.shape)):
-            raise LayerError(
-                f"layer {name!r} returns {tuple(tensor.shape)} and returned {layout} before, for the same size "
-                "of input: choose another (`camlucida layers MODEL` lists those that work)"
-            )
+            raise LayerError(changed(name, tuple(tensor.shape), layout))
         return layout
 
     def all(self, like: Tensor) -> dict[str, Judged]:
@@ -152,10 +205,12 @@ class Known:
 
     def stages(self, like: Tensor) -> list[str]:
         """The last verified layer of each grid that all paths run through, the latest first."""
-        looked = self.survey(like)
+        seen = self.survey(like)
+        places = candidates(seen)
+        looks = self.look(like, [place.name for place in places])
         last: dict[Size, str] = {}
-        for place in candidates(looked):
-            if place.paths == looked.paths:
+        for place in places:
+            if place.paths == seen.paths and looks[place.name].alive > 0 and not looks[place.name].class_map:
                 last[place.layouts[0].grid] = place.name
         judged = {name: self.judged(name, like) for name in reversed(last.values())}
         return [name for name, one in judged.items() if one and one.verdict == "verified"]
@@ -169,7 +224,8 @@ class Known:
         others = {
             one.layout.prefix + one.layout.suffix: one.layout for one in self.default(like).judged.values()
         }
-        for found in readings(tuple(tensor.shape), len(tensor), _size(like)):
+        axis: Any = "last" if channels_last else "first"
+        for found in readings(tuple(tensor.shape), len(tensor), _size(like), axis):
             if found.kind in wanted and not found.prefix:
                 return found
             if found.kind in wanted and found.prefix in others:
@@ -177,45 +233,67 @@ class Known:
         return None
 
     def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int) -> dict[str, Judged]:
-        alive = {place.name: place.alive for place in self.survey(like).places}
-        found = probe(self._module, like, layouts, draws)
-        return {name: replace(one, alive=alive[name]) for name, one in found.items()}
+        looks = self.look(like, list(layouts))
+        why = Refused("", "")
+        for recording in dict.fromkeys((self.manner.recording, True)):
+            manner = replace(self.manner, recording=recording)
+            try:
+                found = probe(self._module, like, layouts, draws, manner)
+            except Refused as refused:
+                why = refused
+                continue
+            self.manner = manner
+            return {name: replace(one, alive=looks[name].alive) for name, one in found.items()}
+        raise refusal(self._module, like, why)
+
+    def _again_if_changed(self, find: Callable[[], T]) -> T:
+        """What ``find`` finds; where it refuses and weights have changed since, once more from the start."""
+        structure = structure_of(self._module)
+        if structure != self._structure:
+            self._forget()
+            self._structure = structure
+        try:
+            return find()
+        except LayerError:
+            weights = weights_of(self._module)
+            if weights == self._weights:
+                raise
+            self._weights = weights
+            self._forget()
+        return find()
+
+    def _forget(self) -> None:
+        self._seen.clear()
+        self._entries.clear()
+        self.findings = ()
 
     def _entry(self, like: Tensor) -> cache.Entry:
         size = _size(like)
         if size not in self._entries:
             kept = cache.load(self._key_for(like)) if self._key else None
-            self._entries[size] = kept or cache.Entry((), (), {})
+            if kept is None or not cache.fits(kept, self._module):
+                kept = self._of_other_size(like) or cache.Entry((), (), {})
+            self._entries[size] = kept
         return self._entries[size]
+
+    def _of_other_size(self, like: Tensor) -> cache.Entry | None:
+        """What is known from another size of input, with this one's grids; None where that is not clear."""
+        known = next((entry for entry in self._entries.values() if entry.default), None)
+        return None if known is None else grown(self._module, like, known, self.manner)
 
     def _keep(self, like: Tensor, entry: cache.Entry) -> None:
         if self._key:
             cache.save(self._key_for(like), entry)
 
     def _key_for(self, like: Tensor) -> dict[str, Any]:
-        return {**(self._key or {}), "input": [*like.shape], "dtype": str(like.dtype)}
-
-
-def _without_positions(looked: Survey, name: str, shape: tuple[int, ...], found: Judged | None) -> str:
-    size = f"{looked.size[0]}×{looked.size[1]}"
-    returns = "×".join(map(str, shape))
-    if found is None:
-        reason = f"layer {name!r} returns {returns}, which for an input of {size} fits no grid of positions"
-    else:
-        reason = (
-            f"layer {name!r} returns {returns}, which looks like {found.layout} but does not answer to "
-            "places in the picture in that order"
+        autocast = (
+            torch.get_autocast_dtype(like.device.type) if torch.is_autocast_enabled(like.device.type) else ""
         )
-    return f"{reason}: {_offer(looked, name)}"
+        numbers = {"dtype": str(like.dtype), "autocast": str(autocast)}
+        return {**(self._key or {}), "input": [*like.shape], **numbers, "structure": self._structure}
 
-
-def _offer(looked: Survey, name: str) -> str:
-    near = nearest(looked, name)
-    return (
-        f"the nearest layer that works is {near!r}"
-        if near
-        else "`camlucida layers MODEL` lists those that work"
-    )
+    def _offer(self, name: str, like: Tensor) -> str:
+        return offered(nearest(self.survey(like), name, partial(self.look, like)))
 
 
 def _size(like: Tensor) -> Size:

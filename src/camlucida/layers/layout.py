@@ -16,6 +16,7 @@ from torch import Tensor
 
 from camlucida.images import Size
 
+Channels = Literal["first", "last"]  # which axis of a picture's own they are on
 Kind = Literal["NCHW", "NHWC", "tokens", "channels-first tokens", "sequence-first tokens"]
 
 MOST_OTHERS = 16  # tokens beside the positions: class token, registers, distillation token
@@ -94,19 +95,25 @@ _TOKENS: dict[Kind, tuple[int, int, int]] = {
 }
 
 
-def readings(shape: tuple[int, ...], batch: int, input_size: Size) -> list[Layout]:
+def readings(
+    shape: tuple[int, ...], batch: int, input_size: Size, channels: Channels | None = None
+) -> list[Layout]:
     """The layouts that an output of ``shape`` allows for an input of ``input_size``, the likeliest first.
 
-    Tokens that are not positions are taken to precede them.
+    Tokens that are not positions are taken to precede them. Where it is known which axis the ``channels`` of
+    four are on, any grid will do: models may pad, resize or stride unevenly inside.
     """
     found: list[Layout] = []
+    if len(shape) == 4 and shape[0] == batch and channels:
+        grid = (shape[2], shape[3]) if channels == "first" else (shape[1], shape[2])
+        return [Layout("NCHW" if channels == "first" else "NHWC", grid)] if max(grid) > 1 else []
     if len(shape) == 4 and shape[0] == batch:
         found += [Layout("NCHW", (shape[2], shape[3]))] if is_grid((shape[2], shape[3]), input_size) else []
         found += [Layout("NHWC", (shape[1], shape[2]))] if is_grid((shape[1], shape[2]), input_size) else []
     if len(shape) == 3:
         for kind, axes in _TOKENS.items():
-            pictures, tokens, channels = (shape[axis] for axis in axes)
-            if pictures == batch and channels >= _FEWEST_CHANNELS:
+            pictures, tokens, width = (shape[axis] for axis in axes)
+            if pictures == batch and width >= _FEWEST_CHANNELS:
                 found += [Layout(kind, grid, others) for grid, others in _grids(tokens, input_size)]
     return sorted(found, key=lambda layout: _unlikeliness(layout, input_size))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -19,6 +18,8 @@ from camlucida.custody import in_this_thread, lent
 from camlucida.errors import is_out_of_memory
 from camlucida.layers.bands import BANDS, PICTURES, Changes, changes, mean_of, pictures
 from camlucida.layers.layout import Kind, Layout
+from camlucida.layers.manner import MANNERS, Manner, run
+from camlucida.layers.orders import ORDERS, Order, columns, rows
 from camlucida.layers.trace import tensors_in
 
 Verdict = Literal["verified", "weak", "contradicted", "no-signal", "unverified"]
@@ -44,31 +45,45 @@ class Judged:
 
 
 def probe(
-    module: nn.Module, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int = 1
+    module: nn.Module,
+    like: Tensor,
+    layouts: Mapping[str, Sequence[Layout]],
+    draws: int = 1,
+    manner: Manner = MANNERS[0],
 ) -> dict[str, Judged]:
     """Judge layers by name, each with the layouts that its shape allows, from one forward a draw.
 
     Only those are judged that return one tensor, once. ``like`` is an input (channels, height, width). A
-    forward is of PICTURES pictures, or of one at a time where memory ends.
+    forward is of PICTURES pictures, or of one at a time where memory ends or the ``manner`` says so.
+
+    Raises:
+        Refused: the model cannot be run so.
     """
     told: dict[str, dict[Kind, list[Changes | None]]] = {name: {} for name in layouts}
     with lent(module):
         for draw in range(draws):
-            shown = pictures(like, draw)
-            try:
-                seen = _seen(module, shown, layouts, PICTURES)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                seen = _seen(module, shown, layouts, 1)
+            seen = _seen_as_fits(module, pictures(like, draw, manner), layouts, manner)
             for (name, kind), changed in seen.items():
                 told[name].setdefault(kind, []).append(changed)
     judged = {name: _best(told[name], layouts[name]) for name in layouts}
     return {name: one for name, one in judged.items() if one is not None}
 
 
+def _seen_as_fits(
+    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], manner: Manner
+) -> dict[tuple[str, Kind], Changes | None]:
+    """All at once, or one by one where that is too much; the first try's tensors are gone by then."""
+    if not manner.single:
+        try:
+            return _seen(module, shown, layouts, PICTURES, manner)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+    return _seen(module, shown, layouts, 1, manner)
+
+
 def _seen(
-    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], size: int
+    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], size: int, manner: Manner
 ) -> dict[tuple[str, Kind], Changes | None]:
     """What changes in each layer, by the kind of its layout; ``shown`` is run ``size`` pictures at a time."""
     found: dict[tuple[str, Kind], Changes | None] = {}
@@ -78,7 +93,7 @@ def _seen(
         by_kind = {layout.kind: layout for layout in reversed(layouts[name])}
 
         def hook(_part: nn.Module, _args: Any, output: Any) -> None:
-            (tensor,) = tensors_in(output)
+            tensor = tensors_in(output)[0].detach()
             kept[name].append(tensor.clone() if size < len(shown) else tensor)
             if len(kept[name]) * size == len(shown):
                 parts = kept.pop(name)
@@ -93,7 +108,7 @@ def _seen(
     ]
     try:
         for part in shown.split(size):  # type: ignore[no-untyped-call]
-            module(part.clone())
+            run(module, part.clone(), manner)
     finally:
         for handle in handles:
             handle.remove()
@@ -122,7 +137,7 @@ def judge(changed: Changes | None, layouts: list[Layout]) -> Judged:
         if told > score + _CLEARLY and _is_sure(told, placed):
             score, layout = told, placed
     image = layout.kind in ("NCHW", "NHWC")  # whose two axes speak for themselves, unless they are exchanged
-    elsewhere = max(_score(strength, layout, order) for order in ([_columns] if image else _ORDERS))
+    elsewhere = max(_score(strength, layout, order) for order in ([columns] if image else ORDERS))
     if elsewhere > max(score + _CLEARLY, _VERIFIED):
         return Judged(layout, "contradicted", score)
     if score < _WEAK and changed.local < _LOCAL:
@@ -141,11 +156,8 @@ def _placed(strength: Tensor, layout: Layout) -> tuple[float, Layout]:
     """The layout with its other tokens where they fit best: before the positions, behind, or some of both."""
     others = layout.prefix
     placements = [replace(layout, prefix=others - behind, suffix=behind) for behind in range(others + 1)]
-    scores = [_score(strength, one, _rows) for one in placements]
+    scores = [_score(strength, one, rows) for one in placements]
     return next(pair for pair in zip(scores, placements, strict=True) if pair[0] > max(scores) - _TIE)
-
-
-Order = Callable[[Layout], tuple[Tensor, Tensor]]  # the row and the column of each position, (positions,)
 
 
 def _score(strength: Tensor, layout: Layout, order: Order) -> float:
@@ -166,13 +178,15 @@ def _centres(part: Tensor) -> Tensor:
     return (part * centre).sum(dim=0) / part.sum(dim=0).clamp(min=1e-12)
 
 
-def told(module: nn.Module, like: Tensor, name: str, layout: Layout) -> Tensor | None:
+def told(
+    module: nn.Module, like: Tensor, name: str, layout: Layout, manner: Manner = MANNERS[0]
+) -> Tensor | None:
     """The row and the column that each position of a layer answers to, (2, height, width), from 0 to 1.
 
     None where the changes are lost in rounding.
     """
     with lent(module):
-        seen = _seen(module, pictures(like), {name: [layout]}, PICTURES)
+        seen = _seen_as_fits(module, pictures(like, 0, manner), {name: [layout]}, manner)
     changed = seen[name, layout.kind]
     if changed is None:
         return None
@@ -187,56 +201,3 @@ def _correlation(one: Tensor, other: Tensor) -> float:
     a, b = one - one.mean(), other - other.mean()
     size = a.norm() * b.norm()
     return float((a @ b) / size) if size > 0 else 0.0
-
-
-def _rows(layout: Layout) -> tuple[Tensor, Tensor]:
-    """Row by row, as all layouts are read."""
-    height, width = layout.grid
-    row = torch.arange(height)[:, None].expand(height, width)
-    column = torch.arange(width).expand(height, width)
-    return row.flatten(), column.flatten()
-
-
-def _columns(layout: Layout) -> tuple[Tensor, Tensor]:
-    height, width = layout.grid
-    row = torch.arange(height).expand(width, height)
-    column = torch.arange(width)[:, None].expand(width, height)
-    return row.flatten(), column.flatten()
-
-
-def _flipped(layout: Layout, axis: int) -> tuple[Tensor, Tensor]:
-    places = list(_rows(layout))
-    places[axis] = layout.grid[axis] - 1 - places[axis]
-    return places[0], places[1]
-
-
-def _windows(layout: Layout, side: int) -> tuple[Tensor, Tensor]:
-    """Window by window; row by row where the windows do not fit the grid."""
-    height, width = layout.grid
-    if height % side or width % side:
-        return _rows(layout)
-    row, column = (
-        place.view(height // side, side, width // side, side).transpose(1, 2).flatten()
-        for place in (one.view(height, width) for one in _rows(layout))
-    )
-    return row, column
-
-
-def _unrolled(layout: Layout, side: int) -> tuple[Tensor, Tensor]:
-    """All first positions of the windows, then all second ones, and so on."""
-    height, width = layout.grid
-    if height % side or width % side:
-        return _rows(layout)
-    row, column = (
-        place.view(height // side, side, width // side, side).permute(1, 3, 0, 2).flatten()
-        for place in (one.view(height, width) for one in _rows(layout))
-    )
-    return row, column
-
-
-_ORDERS: list[Order] = [
-    _columns,
-    partial(_flipped, axis=0),
-    partial(_flipped, axis=1),
-    *(partial(order, side=side) for order in (_windows, _unrolled) for side in (2, 4, 7, 8)),
-]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -45,27 +46,35 @@ class Record:
 class _Numbers:
     """Numbers for tensors: one object has one number, and a module that hands on equal values keeps it.
 
-    Tensors are kept alive meanwhile, so that an id is not given twice. Where something has been written to
-    one since, it is another.
+    Tensors are not kept alive, since all of them together are many times what a forward needs. Where something
+    has been written to one since, it is another.
     """
 
-    kept: list[Tensor] = field(default_factory=list)
-    known: dict[tuple[int, int], int] = field(default_factory=dict)
+    count: int = 0
+    known: dict[int, tuple[Callable[[], Tensor | None], dict[int, int]]] = field(default_factory=dict)
 
     def of(self, tensor: Tensor) -> int:
-        key = _key(tensor)
-        if key not in self.known:
-            self.kept.append(tensor)
-            self.known[key] = len(self.known)
-        return self.known[key]
+        versions = self._versions(tensor)
+        version = _version(tensor)
+        if version not in versions:
+            versions[version] = self.count
+            self.count += 1
+        return versions[version]
 
     def alias(self, tensor: Tensor, number: int) -> None:
-        self.kept.append(tensor)
-        self.known[_key(tensor)] = number
+        self._versions(tensor)[_version(tensor)] = number
+
+    def _versions(self, tensor: Tensor) -> dict[int, int]:
+        """The tensor's numbers by version; an id that another tensor had before is new."""
+        alive, versions = self.known.get(id(tensor), (None, {}))
+        if alive is None or alive() is not tensor:
+            versions = {}
+            self.known[id(tensor)] = (ref(tensor), versions)
+        return versions
 
 
-def _key(tensor: Tensor) -> tuple[int, int]:
-    return id(tensor), 0 if tensor.is_inference() else tensor._version
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+"""What tells whether a model is still the one that was looked at."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from itertools import chain
+
+from torch import nn
+
+
+def structure_of(module: nn.Module) -> str:
+    """A digest of the names and kinds of all modules, and of the shapes of their weights."""
+    digest = sha256()
+    for name, part in module.named_modules():
+        shapes = [
+            (key, None if one is None or nn.parameter.is_lazy(one) else tuple(one.shape))
+            for key, one in chain(part._parameters.items(), part._buffers.items())
+        ]
+        digest.update(f"{name} {type(part).__module__}.{type(part).__qualname__} {shapes}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def weights_of(module: nn.Module) -> tuple[tuple[int, int], ...]:
+    """What changes when weights or statistics are written to or replaced; nothing is read of their values."""
+    return tuple(
+        (id(one), 0 if one.is_inference() else one._version)
+        for one in chain(module.parameters(), module.buffers())
+    )

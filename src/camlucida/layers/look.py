@@ -1,0 +1,101 @@
+"""A closer look at a few layers: on how many positions the score depends, and whether they are a class map."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from camlucida.custody import lent
+from camlucida.layers.layout import Layout
+from camlucida.layers.manner import run
+from camlucida.layers.survey import Logits, Survey, shown
+from camlucida.layers.trace import traced
+from camlucida.taps import tapped
+
+_APART = 1e-3  # of the logits' spread, by which the same input may differ by rounding
+
+
+@dataclass(frozen=True)
+class Look:
+    """``alive`` is the share of a layer's positions on which the score depends.
+
+    ``class_map`` says that the channels are the classes: pooled over positions they are the output.
+    """
+
+    alive: float
+    class_map: bool = False
+
+
+@dataclass(frozen=True)
+class Looks:
+    """By the names of layers; ``apart`` says that the logits were others than before, for the same input."""
+
+    layers: dict[str, Look]
+    apart: bool
+
+
+def look(module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, names: Collection[str]) -> Looks:
+    """Run ``module`` once more, on one input, and back to the earliest of these layers."""
+    layouts = {place.name: place.layouts for place in seen.places if place.name in names}
+    with lent(module), torch.enable_grad():
+        try:
+            return _look(module, like, logits_of, seen, layouts)
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+        with traced(module, copies=True):
+            return _look(module, like, logits_of, seen, layouts)
+
+
+def _look(
+    module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, layouts: Mapping[str, Sequence[Layout]]
+) -> Looks:
+    inputs = shown(like, 1, seen.manner)
+    with tapped(module, list(layouts)) as caught:
+        logits = logits_of(run(module, inputs, seen.manner))
+    kept = {name: tensors[0] for name, tensors in caught.items() if len(tensors) == 1}
+    gradients = _gradients(logits, kept)
+    plain = logits.detach()[0]
+    found = {
+        name: Look(_alive(gradients.get(name)), _is_class_map(kept[name].detach(), layouts[name][0], plain))
+        for name in kept
+    }
+    before = seen.logits.to(plain)
+    spread = max(float(before.max() - before.min()), float(before.abs().max()) * 1e-3)
+    apart = before.shape == plain.shape and float((plain - before).abs().max()) > _APART * spread + 1e-12
+    return Looks(found, apart)
+
+
+def _gradients(logits: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor | None]:
+    """Of a weighted sum of all logits; none where the model's own backward fails, which the capture tells."""
+    if not logits.requires_grad or not kept:
+        return {}
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits)
+    found = torch.autograd.grad((logits * weights).sum(), list(kept.values()), allow_unused=True)
+    return dict(zip(kept, found, strict=True))
+
+
+def _alive(gradient: Tensor | None) -> float:
+    """The share of places at which the gradient is not zero for all channels, wherever those lie."""
+    if gradient is None:
+        return 0.0
+    found = gradient != 0
+    shares = [found.any(dim=axis).float().mean() for axis in range(1, max(2, gradient.ndim))]
+    return float(torch.stack(shares).min())
+
+
+def _is_class_map(tensor: Tensor, layout: Layout, logits: Tensor) -> bool:
+    """Whether the mean or the maximum over positions is the output, as it is or behind an activation."""
+    maps = layout.to_maps(tensor)[0].flatten(1).float()
+    if len(maps) != len(logits):
+        return False
+    logits = logits.float()
+    for pooled in (maps.mean(dim=1), maps.amax(dim=1)):
+        for output in (pooled, pooled.softmax(dim=0), pooled.log_softmax(dim=0), pooled.sigmoid()):
+            if bool((output - logits).abs().max() <= _APART * (logits.max() - logits.min()) + 1e-9):
+                return True
+    return False

@@ -1,0 +1,70 @@
+"""Which layouts the shapes of a whole trace allow: a shape is read in the light of the modules that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from camlucida.images import Size
+from camlucida.layers.layout import Channels, Layout, readings
+from camlucida.layers.trace import Record, Shape
+
+_FIRST = ("out_channels", "num_features", "num_channels")  # of convolutions, batch norms and group norms
+
+
+def layouts_of(records: Sequence[Record], batch: int, size: Size) -> list[list[Layout]]:
+    """For each call the layouts that its one output allows, the likeliest first.
+
+    Where a convolution or a normalisation says by its own count of channels which axis those are on, that
+    settles the matter for what it returns, and for what is handed on in the same shape. A square whose sides
+    are the number of tokens is a matrix of attention and no picture.
+    """
+    tokens = {shape[1] for record in records for shape in _shapes(record) if len(shape) == 3}
+    known: dict[int, Channels] = {}
+    found: list[list[Layout]] = []
+    for place, record in enumerate(records):
+        shapes = _shapes(record)
+        if len(shapes) != 1 or len(shapes[0]) not in (3, 4):
+            found.append([])
+            continue
+        shape = shapes[0]
+        channels = _channels(records, place, known) if len(shape) == 4 else None
+        if channels:
+            known[record.returns[0].same] = channels
+        attention = channels is None and len(shape) == 4 and shape[2] == shape[3] and shape[3] in tokens
+        layouts = readings(shape, batch, size, channels)
+        found.append([one for one in layouts if not (attention and one.kind == "NCHW")])
+    return found
+
+
+def _shapes(record: Record) -> list[Shape]:
+    return [passed.shape for passed in record.returns]
+
+
+def _channels(records: Sequence[Record], place: int, known: dict[int, Channels]) -> Channels | None:
+    """Whether the channels of a call's output are first or last, as far as modules say."""
+    record = records[place]
+    shape = record.returns[0].shape
+    own = _own_channels(record.module, shape)
+    if own or record.returns[0].same in known:
+        return own or known[record.returns[0].same]
+    within = [child for child in records[record.begun : place] if _shapes(child) == [shape]]
+    handed = [child.returns[0] for child in within[-1:]]
+    handed += [] if within else [taken for taken in record.takes if len(taken.shape) == 4]
+    for passed in handed:
+        channels = known.get(passed.same)
+        axis = 1 if channels == "first" else 3
+        if channels and passed.shape[0] == shape[0] and passed.shape[axis] == shape[axis]:
+            return channels
+    return None
+
+
+def _own_channels(module: nn.Module, shape: Shape) -> Channels | None:
+    counts = [getattr(module, name) for name in _FIRST if isinstance(getattr(module, name, None), int)]
+    if counts and shape[1] == counts[0] and next(module.parameters(), None) is not None:
+        return "first"
+    last = getattr(module, "normalized_shape", None) or (getattr(module, "out_features", None),)
+    if isinstance(module, nn.LayerNorm | nn.Linear) and tuple(last) == (shape[3],):
+        return "last"
+    return None
