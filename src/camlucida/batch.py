@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -15,6 +15,7 @@ from camlucida.given import of_pictures
 from camlucida.health import Finding
 from camlucida.models.adapter import Adapter
 from camlucida.models.labels import check_count
+from camlucida.models.outputs import probabilities
 from camlucida.pipeline import Key, Mapped, maps_of, merged
 from camlucida.prepare import Prepared, visible
 from camlucida.smoothing import VIEWS
@@ -49,7 +50,10 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
     if ready.adapter.labels_given and ready.adapter.labels is not None:
         check_count(ready.adapter.labels, caught.outputs.shape[1])
     step = VIEWS if "aug" in work.smooth else 1  # a picture's plain view is its first
-    probabilities = caught.outputs.float().softmax(dim=1)[::step]
+    outputs = caught.outputs[::step]
+    known = probabilities(outputs, ready.adapter.activation, caught.last)
+    if ready.adapter.outputs == "embedding":
+        known = None
     explanations = []
     for i, one in enumerate(work.pictures):
         drawn_on = one.picture or visible(one.tensor, ready.adapter)
@@ -64,7 +68,7 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
                         index=index,
                         label=ready.adapter.label(index),
                         score=float(caught.scores[t][i * step]),
-                        probability=_probability(probabilities[i], index),
+                        probability=None if known is None or index is None else float(known[i, index]),
                         provenance=provenance,
                         frame=one.frame,
                         shown=drawn_on,
@@ -79,7 +83,7 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
 def _maps(ready: Ready, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
     """The maps by layer asked for, method and target, and the capture that they come from."""
     tensors, targets = work.inputs()
-    reading = ready.reading(tensors[0])
+    reading = replace(ready.reading(tensors[0]), parts=frozenset(name for part in work.parts for name in part))
     numbers = [one.number for one in work.pictures for _ in range(len(tensors) // len(work.pictures))]
     with (
         of_pictures(numbers),
@@ -89,19 +93,16 @@ def _maps(ready: Ready, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
     with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
         maps = {
             (place, m, t): merged(
-                [single[work.names.index(name), m, t] for name in layer], entry, "aug" in work.smooth
+                [single[work.names.index(name), m, t] for name in layer],
+                entry,
+                "aug" in work.smooth,
+                layer in work.parts,
             )
             for place, layer in enumerate(work.layers)
             for m, (entry, _) in enumerate(work.methods)
             for t in range(len(work.targets))
         }
     return maps, caught
-
-
-def _probability(probabilities: torch.Tensor, index: int | None) -> float | None:
-    """That of a class, of a softmax (classes,); a single output has none, nor have classes at each place."""
-    none = index is None or probabilities.ndim != 1 or len(probabilities) == 1
-    return None if none else float(probabilities[index])
 
 
 def _layer_notes(work: Work, place: int, m: int) -> tuple[Finding, ...]:

@@ -21,6 +21,7 @@ from camlucida.custody import lent
 from camlucida.derivatives import Variants, hessian_product, twice
 from camlucida.errors import LayerError, ModelError
 from camlucida.models.adapter import check_rows
+from camlucida.models.outputs import last_activation
 from camlucida.recording import recorded
 from camlucida.runs import Runs
 from camlucida.taps import once, tapped
@@ -65,7 +66,7 @@ class Capture:
 
     ``bound[t][i]`` is target t fixed for picture i and ``scores[t][i]`` its value; ``captured[l][t]`` and
     ``layouts[l]`` belong to layer l. ``notes(l, needs, i)`` is what came up while variants of picture i
-    were run for a method with such needs.
+    were run for a method with such needs. ``last`` is the activation that the outputs come from, where seen.
     """
 
     outputs: Tensor
@@ -74,6 +75,7 @@ class Capture:
     layouts: list[Layout | Reshaped]
     captured: list[list[Captured]]
     notes: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
+    last: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,14 @@ class Reading:
     """How a model's numbers are read.
 
     ``logits_of``: output → logits (batch, classes). ``layout_of``: (layer name, its output) → layout.
-    ``grid_of``: (tensor, whether its channels are last) → layout, None where it has no positions.
+    ``grid_of``: (tensor, whether its channels are last) → layout, None where it has no positions. ``parts``
+    are layers that carry the score with others, so that one of them alone may have no gradient.
     """
 
     logits_of: Callable[[Any], Tensor]
     layout_of: Callable[[str, Tensor], Layout | Reshaped]
     grid_of: Callable[[Tensor, bool], Layout | None] = lambda _tensor, _last: None
+    parts: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -166,7 +170,7 @@ def _run(
         wanted = [*kept, *inputs, *(one.edge for one in biased)] if recording else []
         slopes = _slopes(score, wanted, t < len(scores) - 1, curved)
         if "gradients" in needs:
-            _check_reached(layers, slopes)
+            slopes = _reached(layers, kept, slopes, reading.parts)
         extra = _whole(biased, slopes[len(kept) :], reading) if whole else {}
         for place, (name, layout) in enumerate(zip(layers, layouts, strict=True)):
             slope = slopes[place] if recording else None
@@ -175,7 +179,9 @@ def _run(
                 extra["hessian_products"] = _maps(layout, product)
             gradients = None if slope is None else _maps(layout, slope.detach())
             captured[place].append(Captured(maps[place], gradients, **extra))
-    return Capture(outputs.detach(), bound, [score.detach() for score in scores], layouts, captured)
+    last = last_activation(outputs)
+    scored = [score.detach() for score in scores]
+    return Capture(outputs.detach(), bound, scored, layouts, captured, last=last)
 
 
 def _check_finite(module: nn.Module, outputs: Tensor) -> None:
@@ -196,13 +202,25 @@ def _slopes(score: Tensor, wanted: list[Any], retain: bool, record: bool) -> Seq
     return slopes
 
 
-def _check_reached(layers: Sequence[str], slopes: Sequence[Tensor | None]) -> None:
-    for name, slope in zip(layers, slopes, strict=False):
-        if slope is None:
+def _reached(
+    layers: Sequence[str], kept: Sequence[Tensor], slopes: Sequence[Tensor | None], parts: frozenset[str]
+) -> list[Tensor | None]:
+    """The gradients; zero for a layer that is a part and that this score does not depend on.
+
+    Raises:
+        LayerError: the score depends on none of the parts, or not on another layer.
+    """
+    reached = list(slopes)
+    parts_reached = any(slope is not None for name, slope in zip(layers, slopes, strict=False) if name in parts)
+    for place, (name, tensor) in enumerate(zip(layers, kept, strict=True)):
+        if reached[place] is None and name in parts and parts_reached:
+            reached[place] = torch.zeros_like(tensor)
+        elif reached[place] is None:
             raise LayerError(
                 f"the score does not depend on layer {name!r}, or the model switches gradients off behind it: "
                 "choose a layer on the way to the logits (`camlucida layers MODEL` lists them)"
             )
+    return reached
 
 
 def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from camlucida import registry
 from camlucida.batch import Ready, explain_batch
 from camlucida.capture import Reading
-from camlucida.errors import OptionError, PictureError, one_of
+from camlucida.errors import OptionError, PictureError, TargetError, one_of
 from camlucida.explanation import Explanation, versions
 from camlucida.given import given, of_pictures
 from camlucida.health import Finding
@@ -25,6 +25,7 @@ from camlucida.layers.reshaped import Read, reading_by
 from camlucida.models.adapter import Adapter
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import described, load, split_layer
+from camlucida.models.outputs import Activation, checked_activation
 from camlucida.models.place import move
 from camlucida.prepare import batches, listed, prepare, preprocess_named
 from camlucida.shared_copy import refresh, shared_copy
@@ -50,6 +51,7 @@ class Settings(TypedDict, total=False):
     cache: bool
     reshape: Callable[[Tensor], Tensor] | None
     copy: bool
+    activation: Activation
 
 
 DEFAULTS: Settings = {
@@ -65,6 +67,7 @@ DEFAULTS: Settings = {
     "cache": True,
     "reshape": None,
     "copy": False,
+    "activation": "auto",
 }
 
 
@@ -90,6 +93,8 @@ class Explainer:
             - ``reshape``: a layer's output → (batch, channels, height, width), in place of what would be found.
             - ``copy``: explain a copy that shares the model's weights. While the model itself is lent it is in
               evaluation mode for all threads; take a copy where another one trains it meanwhile.
+            - ``activation``: what makes probabilities of the model's outputs: "softmax", "sigmoid", "none", or
+              "auto", which sees whether they are probabilities already.
 
     Raises:
         ModelError: there is no such model, or its weights cannot be had.
@@ -108,6 +113,8 @@ class Explainer:
         name, self._asked_layer = split_layer(model) if isinstance(model, str) else (model, None)
         adapter = load(name, chosen["weights"])
         self.adapter = described(adapter, chosen["labels"], chosen["logits_of"])
+        if chosen["activation"] != "auto":
+            self.adapter = replace(self.adapter, activation=checked_activation(chosen["activation"]))
         self._original = self.adapter.module
         if chosen["copy"]:
             self.adapter = replace(self.adapter, module=shared_copy(self.adapter.module))
@@ -119,7 +126,8 @@ class Explainer:
         self.batch_size = chosen["batch_size"]
         self._given = (chosen["args"], chosen["kwargs"])
         key = cache_key(self.adapter) if chosen["cache"] and isinstance(model, str) else None
-        self.known = Known(self.module, self.adapter.logits_of, key, reading_by(chosen["reshape"]))
+        read, embeds = reading_by(chosen["reshape"]), self.adapter.outputs == "embedding"
+        self.known = Known(self.module, self.adapter.logits_of, key, read, embeds)
         if self._asked_layer:
             self.known.check(self._asked_layer)
 
@@ -154,6 +162,7 @@ class Explainer:
             replace(prepare(picture, self.adapter, self.preprocess), number=number)
             for number, picture in enumerate(listed(pictures))
         ]
+        self._check_targets(targets)
         rows = [for_pictures(target, self.adapter.labels, len(prepared)) for target in targets]
         ways = checked(smooth)
         if not (prepared and entries and rows and layers):
@@ -169,6 +178,11 @@ class Explainer:
                 list(zip(entries, settings, strict=True)),
                 [row[start : start + len(group)] for row in rows],
                 ways,
+                parts=frozenset(
+                    layer
+                    for asked, layer in zip(layers, names, strict=True)
+                    if asked is None and self._asked_layer is None and len(layer) > 1
+                ),
             )
             with self.run_with_all(len(prepared)):
                 with of_pictures([start]):
@@ -191,6 +205,18 @@ class Explainer:
         named = [name for name in work.names if name not in chosen]
         notes = self.known.look_at(by_default, like, work.needs)
         return notes | self.known.look_at(named, like, work.needs, chosen=False)
+
+    def _check_targets(self, targets: Sequence[Any]) -> None:
+        """Refuse the top class of an embedding.
+
+        Raises:
+            TargetError: it is asked for.
+        """
+        if self.adapter.outputs == "embedding" and any(target is None for target in targets):
+            raise TargetError(
+                f"{self.adapter.name} returns an embedding, which has no top class: give a target, for example "
+                "targets=[lambda embedding: embedding @ reference], with the embedding of another picture"
+            )
 
     @property
     def title(self) -> str:

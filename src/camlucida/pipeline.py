@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,7 @@ from camlucida.health import (
     with_sign_notes,
     zero_gradient,
 )
-from camlucida.heatmap import fuse, principal_component, reduce, sign_clarity
+from camlucida.heatmap import fuse, limit, principal_component, reduce, sign_clarity
 from camlucida.smoothing import VIEWS, merge
 from camlucida.targets import ClassProbability
 
@@ -96,40 +96,45 @@ def _notes(caught: Capture, entry: Entry, captured: Captured, which: Key) -> tup
     return (*notes, *caught.notes(place, entry.needs, i))
 
 
-def merged(by_layer: Sequence[list[Mapped]], entry: Entry, aug: bool) -> list[Mapped]:
+def merged(
+    by_layer: Sequence[list[Mapped]], entry: Entry, aug: bool = False, parts: bool = False
+) -> list[Mapped]:
     """One map a picture from those of several layers and, with ``aug``, of six views of each picture.
 
-    A product is one of each view's maps, so that its spread is that of the products.
+    The layers' maps of each view are made one before the views are, so that the spread is that of the map.
+    ``parts`` says that the layers carry the score together: then their contributions are added as they are.
+    Layers in a row are scaled first, each to the largest magnitude of its mean over the views.
     """
-    if entry.fusion == "product":
-        fused = _of_layers(by_layer, entry)
-        return _of_views(fused) if aug else fused
-    return _of_layers([_of_views(maps) for maps in by_layer] if aug else by_layer, entry)
-
-
-def _of_views(maps: list[Mapped]) -> list[Mapped]:
-    """The maps of pictures from those of their views, six to a picture."""
+    step = VIEWS if aug else 1
     found = []
-    for start in range(0, len(maps), VIEWS):
-        mean, spread = merge(torch.stack([one.heatmap for one in maps[start : start + VIEWS]]))
-        found.append(replace(maps[start], heatmap=mean, spread=spread))
+    for start in range(0, len(by_layer[0]), step):
+        views = [maps[start : start + step] for maps in by_layer]
+        notes = tuple(dict.fromkeys(note for maps in views for note in maps[0].notes))
+        if entry.fusion == "product" and len(views) == 1:
+            notes = (*notes, single_layer(entry.name))
+        fused = _of_layers([[one.heatmap for one in maps] for maps in views], entry, parts)
+        mean, spread = merge(torch.stack(fused)) if aug else (fused[0], None)
+        found.append(Mapped(mean, notes, spread))
     return found
 
 
-def _of_layers(by_layer: Sequence[list[Mapped]], entry: Entry) -> list[Mapped]:
-    """One map a picture from those of several layers, each scaled to its largest value first.
+def _of_layers(layers: Sequence[Sequence[Tensor]], entry: Entry, parts: bool) -> list[Tensor]:
+    """One map for each view, from those of each layer.
 
     To a product what speaks against counts nothing: two such would make one that speaks for.
     """
-    product = entry.fusion == "product"
-    if len(by_layer) == 1:
-        lone = (single_layer(entry.name),) if product else ()
-        return [replace(one, notes=(*one.notes, *lone)) for one in by_layer[0]]
-    fused = []
-    for maps in zip(*by_layer, strict=True):
-        spreads = [one.spread for one in maps if one.spread is not None]
-        notes = tuple(dict.fromkeys(note for one in maps for note in one.notes))
-        heatmaps = [one.heatmap.clamp(min=0) if product else one.heatmap for one in maps]
-        heatmap = fuse(heatmaps, entry.fusion, "picture")
-        fused.append(Mapped(heatmap, notes, fuse(spreads) if spreads else None))
-    return fused
+    if len(layers) == 1:
+        return list(layers[0])
+    if entry.fusion == "product":
+        views = [[one.clamp(min=0) for one in view] for view in zip(*layers, strict=True)]
+        return [fuse(view, "product", "picture") for view in views]
+    if parts and not entry.classless:
+        most = max(maps[0].numel() for maps in layers)
+        scales = [most / maps[0].numel() / len(layers) for maps in layers]  # evidence an area, and a sum
+    else:
+        means = [merge(torch.stack(list(maps)))[0] if len(maps) > 1 else maps[0] for maps in layers]
+        scales = [one or 1.0 for one in limit(means, "picture", entry.signed)]
+    return [
+        fuse([one / scale for one, scale in zip(view, scales, strict=True)])
+        for view in zip(*layers, strict=True)
+    ]

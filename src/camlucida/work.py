@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """One batch: pictures of one input size, layers, methods with their settings, targets per picture."""
+    """One batch: pictures of one input size, layers, methods with their settings, targets per picture.
+
+    ``parts`` are those of the layers that carry the score together, as found by default.
+    """
 
     pictures: list[Prepared]
     layers: list[tuple[str, ...]]
@@ -30,6 +33,7 @@ class Work:
     smooth: tuple[Smooth, ...] = ()
     notes: tuple[Finding, ...] = ()
     layer_notes: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    parts: frozenset[tuple[str, ...]] = frozenset()
 
     @property
     def needs(self) -> frozenset[str]:

@@ -1,78 +1,77 @@
-"""Layers that carry the score together where none does alone: vertex cuts of several members.
+"""Layers that carry the score together where none does alone: vertex cuts, the latest first.
 
-A set counts only if no path from the logits to the picture is left without its layers. Mostly no path joins
-two of them: networks side by side, two streams, the two ways through a block. In the neck of a detector the
-levels feed one another; there one layer a grid is taken, the last of each.
+A set counts if no path from the logits to the picture is left without its layers, and none of them can be
+spared: networks side by side, two streams, the ways through a block, the levels of a detector's neck. By
+maximum flow (Ford and Fulkerson 1956): each candidate lets one path through, so that as many paths as layers
+pass at most, and the layers that stop them nearest to the logits are taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from camlucida.layers.graph import Numbered
+from camlucida.layers.graph import Graph, Numbered
 from camlucida.layers.survey import Place, Survey
 
-MOST = 8  # members
-_LOOKED_AT = 400  # candidates, from the last, that a search begins at
+MOST = 8  # layers in a set
+_OUT = "out"
 
 
-def branches(survey: Survey, candidates: Sequence[Place]) -> list[list[Place]]:
-    """The sets among ``candidates`` (in the order in which they finish), the latest first."""
-    fit = [place for place in candidates if place.edge is not None and place.paths < survey.paths]
-    edges = [place.edge for place in fit if place.edge is not None]
-    below = survey.graph.feeding(edges)
-    found: dict[tuple[int, ...], int] = {}
-    for last in range(len(fit) - 1, max(-1, len(fit) - 1 - _LOOKED_AT), -1):
-        apart, levels = _apart(fit, below, last), _levels(fit, below, last)
-        for rank, members in enumerate((apart, levels)):
-            if not survey.graph.cut_by([edges[one] for one in members]):
-                continue
-            needed = _needed(survey, edges, members)
-            if 1 < len(needed) <= MOST and (rank or not _pieces(fit, below, needed)):
-                found.setdefault(tuple(sorted(needed)), rank)
-    order = sorted(found, key=lambda members: (-members[0], found[members]))
-    return [[fit[one] for one in members] for members in order]
+def branches(survey: Survey, candidates: Sequence[Place], most: int) -> list[list[Place]]:
+    """Up to ``most`` sets among ``candidates`` (in the order in which they finish), the latest first.
+
+    Sets that are nothing but class scores, one map each, are left out.
+    """
+    fit = [place for place in candidates if place.edge is not None and not _only_scores(survey, place)]
+    by_edge = {place.edge: place for place in fit}  # of several with the same tensor the last
+    edges = list(dict.fromkeys(place.edge for place in fit if place.edge is not None))
+    found: list[list[Place]] = []
+    for members in _latest_cuts(survey.graph, edges):
+        found.append([by_edge[edge] for edge in members])
+        if len(found) == most:
+            break
+    return found
 
 
-def _apart(fit: Sequence[Place], below: Sequence[int], last: int) -> list[int]:
-    """The latest candidates up to ``last`` of which none leads to another."""
-    members: list[int] = []
-    reached = 0
-    for one in range(last, -1, -1):
-        if not reached >> one & 1:
-            members.append(one)
-            reached |= below[one]
-    return members
+def _latest_cuts(graph: Graph, edges: Sequence[Numbered]) -> Iterator[list[Numbered]]:
+    """The cuts among ``edges``, those whose earliest member is latest first."""
+    left = list(edges)
+    while left and graph.cut_by(left):
+        low, high = 0, len(left)  # the cut begins at the last place from which on there is one
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if graph.cut_by(left[middle:]) else (low, middle)
+        members = _nearest_cut(graph, left[low:])
+        if members:
+            yield members
+        left.pop(low)
 
 
-def _levels(fit: Sequence[Place], below: Sequence[int], last: int) -> list[int]:
-    """The last candidate of each grid up to ``last``, whatever it leads to."""
-    grids: dict[tuple[int, int], int] = {}
-    for one in range(last, -1, -1):
-        grids.setdefault(fit[one].layouts[0].grid, one)
-    return list(grids.values())
+def _nearest_cut(graph: Graph, edges: Sequence[Numbered]) -> list[Numbered]:
+    """The smallest cut among ``edges`` that lies nearest to the logits; none where it has more than MOST."""
+    import networkx
+
+    flow = networkx.DiGraph()
+    passing = set(edges)
+    steps = [(node, edge) for node, following in enumerate(graph.following) for edge in following]
+    for above, edge in [*steps, (_OUT, graph.root)]:
+        if edge in passing:
+            flow.add_edge(edge[0], edge, capacity=1)
+            flow.add_edge(edge, above)  # without a capacity, and so without a limit
+        else:
+            flow.add_edge(edge[0], above)
+    size, (_, reaching) = networkx.minimum_cut(flow, graph.source, _OUT)
+    stopped: Any = [edge for edge in edges if edge in reaching and edge[0] not in reaching]
+    return stopped if size <= MOST else []
 
 
-def _needed(survey: Survey, edges: Sequence[Numbered], members: Sequence[int]) -> list[int]:
-    """The members without which paths are left; the earliest are dropped first."""
-    needed = sorted(members)
-    for one in sorted(members):
-        rest = [other for other in needed if other != one]
-        if survey.graph.cut_by([edges[other] for other in rest]):
-            needed = rest
-    return needed
-
-
-def _pieces(fit: Sequence[Place], below: Sequence[int], members: Sequence[int]) -> bool:
-    """Whether two members of one grid are pieces of one block: both are made of one more layer of that grid."""
-    for place, one in enumerate(members):
-        for other in members[place + 1 :]:
-            grid = fit[one].layouts[0].grid
-            if grid != fit[other].layouts[0].grid:
-                continue
-            common = below[one] & below[other]
-            if any(
-                common >> ancestor & 1 and fit[ancestor].layouts[0].grid == grid for ancestor in range(len(fit))
-            ):
-                return True
-    return False
+def _only_scores(survey: Survey, place: Place) -> bool:
+    """Whether a layer has a channel for each class, and no layer with weights comes behind it."""
+    axes = {"NCHW": 1, "NHWC": 3, "channels-first tokens": 1}
+    if place.shapes[0][axes.get(place.layouts[0].kind, 2)] != survey.classes or place.edge is None:
+        return False
+    after = survey.places[survey.places.index(place) + 1 :]
+    behind = [one.edge for one in after if one.parameters and one.edge not in (None, place.edge)]
+    edges = [place.edge, *(edge for edge in behind if edge is not None)]
+    return not any(fed & 1 for fed in survey.graph.feeding(edges)[1:])

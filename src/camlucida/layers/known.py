@@ -43,8 +43,9 @@ class Known:
     """The layers of ``module``.
 
     ``key`` tells a model that a library names from all others; what is found out is then kept on disk too.
-    ``read`` says how layers that are named are read, so that there is nothing to find out. ``manner`` is how
-    the model lets itself be run, and ``findings`` what there is to know of that.
+    ``read`` says how layers that are named are read, so that there is nothing to find out; ``embeds`` that the
+    model returns an embedding. ``manner`` is how the model lets itself be run, and ``findings`` say what there
+    is to know of that.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Known:
         logits_of: Logits,
         key: Mapping[str, Any] | None = None,
         read: Read | None = None,
+        embeds: bool = False,
     ) -> None:
         self._module, self._logits_of, self._key, self._read = module, logits_of, key, read
         self._seen: OrderedDict[Size, _Seen] = OrderedDict()
         self._entries: dict[Size, cache.Entry] = {}
         self._structure, self._weights = structure_of(module), weights_of(module)
+        self._embeds = embeds
         self.manner: Manner = MANNERS[0]
         self.findings: tuple[Finding, ...] = ()
 
@@ -145,7 +148,11 @@ class Known:
         new = [name for name in dict.fromkeys(names) if name not in seen.looks]
         if new:
             found = look(self._module, like, self._logits_of, seen.survey, new)
-            seen.looks.update(found.layers)
+            # What pools to an embedding is no map of class scores.
+            looks = {
+                n: replace(one, class_map=one.class_map and not self._embeds) for n, one in found.layers.items()
+            }
+            seen.looks.update(looks)
             if found.apart and not self.findings:
                 self._tell_repeats(like)
         return seen.looks

@@ -62,9 +62,8 @@ def choose(survey: Survey, probe: Probe, look: LookAt) -> Choice:
     for least, class_maps in _STANDARDS:
         fit = [place for place in places if _tells(looks[place.name], least, class_maps)]
         almost = [place for place in fit if _ALMOST * survey.paths <= place.paths < survey.paths]
-        early = [place for place in fit if place.paths == survey.paths]
-        alone = [[place] for place in reversed([*early, *almost[-_TRIED:]])]
-        sets = [*branches(survey, fit)[:_TRIED], *alone]
+        alone = [[place] for place in reversed(almost[-_TRIED:])]
+        sets = [*branches(survey, fit, _TRIED), *alone]
         choice = _first_that_stands(survey, sets, probe, look, (least, class_maps)) if sets else None
         if choice:
             return choice

@@ -30,7 +30,7 @@ MANNERS = (Manner(), Manner(own=True), Manner(single=True), Manner(own=True, sin
 
 
 class Refused(Exception):  # noqa: N818 - another manner is tried, and the last one is told as a ModelError
-    """The model raised something of its own, or returned what is not finite: of which ``kind``, and its words."""
+    """The model raised something of its own, or returned what is not finite: its ``kind``, and its words."""
 
     def __init__(self, kind: str, words: str) -> None:
         super().__init__(kind, words)
@@ -72,8 +72,8 @@ def refusal(module: nn.Module, like: Tensor, refused: Refused) -> ModelError:
     """The error for a model that can be run in no manner, with its own words for the user's picture alone."""
     size = "×".join(map(str, like.shape))
     return ModelError(
-        f"{type(module).__name__} raises {refused.kind} on an input of {size} ({refused.words}; camlucida ran it "
-        "on noise and on the picture itself, several at once and alone): give it the size and channels that it "
-        "takes, and what it takes beside the picture by Explainer(args=…, kwargs=…); where the picture is not "
-        "its first argument, wrap the model in a module whose forward takes the picture first"
+        f"{type(module).__name__} raises {refused.kind} on an input of {size} ({refused.words}; camlucida ran "
+        "it on noise and on the picture itself, several at once and alone): give it the size and channels that "
+        "it takes, and what it takes beside the picture by Explainer(args=…, kwargs=…); where the picture is "
+        "not its first argument, wrap the model in a module whose forward takes the picture first"
     )

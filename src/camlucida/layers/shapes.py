@@ -49,10 +49,9 @@ def _channels(records: Sequence[Record], place: int, known: dict[int, Channels])
     own = _own_channels(record.module, shape)
     if own or record.returns[0].same in known:
         return own or known[record.returns[0].same]
-    within = [child for child in records[record.begun : place] if _shapes(child) == [shape]]
-    handed = [child.returns[0] for child in within[-1:]]
-    handed += [] if within else [taken for taken in record.takes if len(taken.shape) == 4]
-    for passed in handed:
+    # What a function has added up is no module's output: then the last one of that shape says it.
+    same_shape = [one.returns[0] for one in reversed(records[:place]) if _shapes(one) == [shape]]
+    for passed in [*(taken for taken in record.takes if len(taken.shape) == 4), *same_shape]:
         channels = known.get(passed.same)
         axis = 1 if channels == "first" else 3
         if channels and passed.shape[0] == shape[0] and passed.shape[axis] == shape[axis]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida.errors import ModelError, OptionError, PictureError
 from camlucida.images import Frame
+from camlucida.models.outputs import Activation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,6 +26,8 @@ class Adapter:
     ``input_size`` is (channels, height, width) as the checkpoint wants it, None where nobody says;
     ``weights`` is "pretrained", "random", "own" or a file. ``labels_given`` says that the user named the
     classes, so that there has to be a name for each. ``logits_of`` finds the logits in what the module returns.
+    ``outputs`` are scores of classes, or an embedding, which has no top class; ``activation`` makes
+    probabilities of them.
     """
 
     module: nn.Module
@@ -37,6 +40,8 @@ class Adapter:
     library: str
     labels_given: bool = False
     logits_of: Callable[[Any], Tensor] = field(default_factory=lambda: logits_of)
+    outputs: Literal["classes", "embedding"] = "classes"
+    activation: Activation = "auto"
 
     def label(self, index: int | None) -> str | None:
         """What class ``index`` is called, None where nobody says."""

@@ -91,7 +91,15 @@ def adapt(module: nn.Module, name: str, weights: str, processor: Any) -> Adapter
         normalisation=None if processor is None else normalisation_of(processor, channels),
         weights=weights,
         library="transformers",
+        outputs="embedding" if type(module).__name__.endswith("Model") else "classes",
+        activation="sigmoid" if _is_multi_label(module) else "auto",
     )
+
+
+def _is_multi_label(module: nn.Module) -> bool:
+    """Whether several classes may be right at once, as the checkpoint's config says."""
+    config: Any = module.config
+    return getattr(config, "problem_type", None) == "multi_label_classification"
 
 
 def _labels(config: Any) -> Sequence[str] | None:

@@ -50,6 +50,7 @@ def adapt(module: nn.Module, name: str, weights: str) -> Adapter:
         normalisation=(config["mean"], config["std"]),
         weights=weights,
         library="timm",
+        outputs="embedding" if getattr(module, "num_classes", None) == 0 else "classes",
     )
 
 

@@ -1,0 +1,75 @@
+"""Whether the numbers that a model returns are probabilities, or what makes them such."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from camlucida.errors import OptionError, one_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# "auto" sees for itself; "none" says that there are no probabilities, but scores or an embedding.
+Activation = Literal["auto", "softmax", "sigmoid", "none"]
+ACTIVATIONS: tuple[Activation, ...] = ("auto", "softmax", "sigmoid", "none")
+
+_LAST = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}  # by autograd's names
+# Operations that hand values on, after which the activation is looked for further down.
+_HANDED = (
+    "View",
+    "UnsafeView",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "Slice",
+    "Alias",
+    "Clone",
+    "ToCopy",
+)
+_SUM = 1e-2  # what half precision may leave between 1 and a sum of probabilities
+
+
+def checked_activation(name: Any) -> Activation:
+    """``name``, if it is one of ACTIVATIONS.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if name not in ACTIVATIONS:
+        raise OptionError(one_of("activation", str(name), list(ACTIVATIONS), f"it is {', '.join(ACTIVATIONS)}"))
+    known: Activation = name
+    return known
+
+
+def last_activation(outputs: Tensor) -> str | None:
+    """The activation that autograd's graph of ``outputs`` ends in; None where there is none or no graph."""
+    node: Any = outputs.grad_fn
+    while node is not None:
+        name = type(node).__name__.partition("Backward")[0].lstrip("_")
+        if name in _LAST:
+            return _LAST[name]
+        if name not in _HANDED or not node.next_functions:
+            return None
+        node = node.next_functions[0][0]
+    return None
+
+
+def probabilities(outputs: Tensor, activation: Activation = "auto", last: str | None = None) -> Tensor | None:
+    """Of each class, (batch, classes), from what the model returns; None where nobody can say.
+
+    Numbers that lie in [0, 1] and sum to 1 are probabilities already, and so is what a sigmoid returned
+    (``last``, see ``last_activation``). Others in [0, 1] may be anything: a made-up probability is none.
+    """
+    values = outputs.detach().float()
+    if activation == "none":
+        return None
+    within = bool(((values >= 0) & (values <= 1)).all())
+    if activation == "sigmoid":
+        return values if within and last == "sigmoid" else values.sigmoid()
+    sums = within and values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() <= _SUM).all())
+    if sums or (activation == "auto" and last == "sigmoid"):
+        return values
+    if activation == "auto" and (values.shape[1] == 1 or within):
+        return None
+    return values.softmax(dim=1)
