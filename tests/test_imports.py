@@ -15,23 +15,30 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "copies", "interrupts", "given", "tables", "shared_copy"],
+    ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors"],
     ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
-    ["render", "aims", "metrics"],
+    ["render", "aims", "metrics", "taps"],
     ["layers"],
-    ["methods", "models", "taps", "bias", "chunks", "recording"],
+    ["methods", "models", "bias", "chunks", "recording", "gradients"],
     ["resume", "derivatives"],
     ["runs", "smoothing"],
     ["capture"],
     ["explanation", "prepare", "pipeline", "work"],
+    ["batch_maps"],
     ["batch"],
-    ["sheet", "explainer"],
+    ["sheet", "settings", "explainer"],
     ["comparison", "diagnosis", "compat", "evaluation", "testbed"],
     ["cli"],
     ["__main__"],
 ]
 # Where a floor has an order of its own.
-WITHIN = {("heatmap", "images"), ("work", "prepare"), ("custody", "snapshot"), ("custody", "straight")}
+WITHIN = {
+    ("heatmap", "images"),
+    ("work", "prepare"),
+    ("custody", "snapshot"),
+    ("custody", "straight"),
+    ("explainer", "settings"),
+}
 HEAVY = (
     *("torch", "timm", "transformers", "torchvision", "numpy", "PIL", "matplotlib", "skimage", "rich.progress"),
 )

@@ -2,54 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 import torch
 
-from camlucida.capture import Capture, Reading, capturing
-from camlucida.errors import ModelError, is_out_of_memory
+from camlucida.batch_maps import Ready, batch_maps
+from camlucida.capture import Capture
+from camlucida.errors import ModelError, NotFinite, is_out_of_memory
 from camlucida.explanation import Explanation, Provenance, versions
-from camlucida.given import of_pictures
-from camlucida.health import Finding
-from camlucida.models.adapter import Adapter
+from camlucida.health import Finding, memory_ended
 from camlucida.models.labels import check_count
 from camlucida.models.outputs import probabilities
-from camlucida.pipeline import Key, Mapped, maps_of, merged
+from camlucida.pipeline import Key, Mapped
 from camlucida.prepare import Prepared, visible
 from camlucida.smoothing import VIEWS
 from camlucida.work import Work
 
 
-@dataclass(frozen=True)
-class Ready:
-    """A model to be explained. ``reading`` says how its numbers are read for an input like the one given."""
-
-    adapter: Adapter
-    preprocess_name: str
-    reading: Callable[[torch.Tensor], Reading]
-
-
 def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
-    """The explanations in the order pictures × layers × methods × targets; where memory ends, by halves.
+    """The explanations in the order pictures × layers × methods × targets.
+
+    Where memory ends by halves, and by views at last; one by one where the model takes a single picture. A
+    picture for which the model returns NaN gets a map of NaN with that finding, beside others.
 
     Raises:
         ModelError: memory ends at one picture.
+        NotFinite: the model returns NaN for the only picture.
     """
+    single = ready.reading(work.pictures[0].tensor).single
+    if single and len(work.pictures) > 1:
+        return [one for part in work.split(1) for one in explain_batch(ready, part)]
+    found, failed = _tried(ready, work, single)
+    if isinstance(failed, NotFinite):
+        return _without(ready, work, failed)
+    if failed is not None and len(work.pictures) > 1:
+        smaller = replace(work, notes=(memory_ended("fewer pictures"),))
+        halves = smaller.split(-(-len(work.pictures) // 2))
+        return [one for half in halves for one in explain_batch(ready, half)]
+    if failed is not None and not single:  # the views of one picture are a batch as well
+        found, failed = _tried(ready, replace(work, notes=(memory_ended("fewer views"),)), one_by_one=True)
+    if found is None:
+        raise ModelError(
+            "one picture is more than this device's memory: use a smaller model, or another device"
+        )
+    return _explanations(ready, work, *found)
+
+
+def _tried(
+    ready: Ready, work: Work, one_by_one: bool
+) -> tuple[tuple[dict[Key, list[Mapped]], Capture] | None, BaseException | None]:
+    """The maps, or why there are none; what the failed try held in memory is let go before the next."""
     try:
-        maps, caught = _maps(ready, work)
-    except RuntimeError as error:
+        return batch_maps(ready, work, one_by_one), None
+    except NotFinite as error:
+        return None, error.with_traceback(None)
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        if len(work.pictures) == 1:
-            raise ModelError(
-                "one picture is more than this device's memory: use a smaller model, or another device"
-            ) from None
-        return [one for half in work.halves() for one in explain_batch(ready, half)]
+        return None, MemoryError()
+
+
+def _without(ready: Ready, work: Work, failed: NotFinite) -> list[Explanation]:
+    """The explanations of the other pictures, and maps of NaN for those of the failed rows."""
+    step = VIEWS if "aug" in work.smooth else 1
+    bad = {row // step for row in failed.rows}
+    if len(bad) == len(work.pictures) == 1:
+        raise failed
+    explanations = []
+    for i, part in enumerate(work.split(1)):
+        explanations += not_finite(ready, part) if i in bad else explain_batch(ready, part)
+    return explanations
+
+
+def not_finite(ready: Ready, work: Work) -> list[Explanation]:
+    """Maps of NaN for the one picture of ``work``, with the finding that says so."""
+    one = work.pictures[0]
+    found = "the model returns NaN for this picture"
+    advice = (
+        "check its weights, its dtype (half precision overflows in some models) and the input's normalisation"
+    )
+    whole = Capture(torch.empty(1, 0), [], [], [], [])
+    return [
+        Explanation(
+            heatmap=torch.full((1, 1), float("nan")),
+            index=None,
+            label=None,
+            score=float("nan"),
+            probability=None,
+            provenance=_provenance(ready, work, whole, (place, m), one),
+            frame=one.frame,
+            shown=one.picture or visible(one.tensor.nan_to_num(), ready.adapter),
+            source=one.source,
+            notes=(Finding("not-finite", found, advice),),
+        )
+        for place, m, _ in product(range(len(work.layers)), range(len(work.methods)), range(len(work.targets)))
+    ]
+
+
+def _explanations(
+    ready: Ready, work: Work, maps: dict[Key, list[Mapped]], caught: Capture
+) -> list[Explanation]:
     if ready.adapter.labels_given and ready.adapter.labels is not None:
         check_count(ready.adapter.labels, caught.outputs.shape[1])
-    step = VIEWS if "aug" in work.smooth else 1  # a picture's plain view is its first
+    step = len(caught.outputs) // len(work.pictures)  # a picture's plain view is its first
     outputs = caught.outputs[::step]
     known = probabilities(outputs, ready.adapter.activation, caught.last)
     if ready.adapter.outputs == "embedding":
@@ -80,31 +136,6 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
     return explanations
 
 
-def _maps(ready: Ready, work: Work) -> tuple[dict[Key, list[Mapped]], Capture]:
-    """The maps by layer asked for, method and target, and the capture that they come from."""
-    tensors, targets = work.inputs()
-    reading = replace(ready.reading(tensors[0]), parts=frozenset(name for part in work.parts for name in part))
-    numbers = [one.number for one in work.pictures for _ in range(len(tensors) // len(work.pictures))]
-    with (
-        of_pictures(numbers),
-        capturing(ready.adapter.module, tensors, work.names, targets, reading, work.needs) as caught,
-    ):
-        single = maps_of(caught, work.methods, work.aims, "eigen" in work.smooth)
-    with torch.inference_mode(False), torch.no_grad():  # whatever the caller's mode is
-        maps = {
-            (place, m, t): merged(
-                [single[work.names.index(name), m, t] for name in layer],
-                entry,
-                "aug" in work.smooth,
-                layer in work.parts,
-            )
-            for place, layer in enumerate(work.layers)
-            for m, (entry, _) in enumerate(work.methods)
-            for t in range(len(work.targets))
-        }
-    return maps, caught
-
-
 def _layer_notes(work: Work, place: int, m: int) -> tuple[Finding, ...]:
     """What there is to know of the layers that a method looks at, if it looks at any."""
     names = work.layers[place] if "activations" in work.methods[m][0].needs else ()
@@ -114,7 +145,8 @@ def _layer_notes(work: Work, place: int, m: int) -> tuple[Finding, ...]:
 def _provenance(ready: Ready, work: Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
     place, m = which
     entry, settings = work.methods[m]
-    layouts = [str(caught.layouts[work.names.index(name)]) for name in work.layers[place]]
+    known = dict(zip(work.names, caught.layouts, strict=False))
+    layouts = [str(known[name]) if name in known else "unknown" for name in work.layers[place]]
     whole = "activations" not in entry.needs
     return Provenance(
         model=ready.adapter.name,

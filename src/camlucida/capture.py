@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.bias import Biased, BiasWatch
+from camlucida.chunks import one_at_a_time
 from camlucida.custody import lent
-from camlucida.derivatives import Variants, hessian_product, twice
-from camlucida.errors import LayerError, ModelError
+from camlucida.derivatives import LARGEST, Variants, hessian_product, twice
+from camlucida.gradients import check_finite, full_precision, gradients_of, reached
 from camlucida.models.adapter import check_rows
 from camlucida.models.outputs import last_activation
 from camlucida.recording import recorded
@@ -84,13 +85,15 @@ class Reading:
 
     ``logits_of``: output → logits (batch, classes). ``layout_of``: (layer name, its output) → layout.
     ``grid_of``: (tensor, whether its channels are last) → layout, None where it has no positions. ``parts``
-    are layers that carry the score with others, so that one of them alone may have no gradient.
+    are layers that carry the score with others, so that one of them alone may have no gradient. ``single``
+    says that the model takes one picture at a time.
     """
 
     logits_of: Callable[[Any], Tensor]
     layout_of: Callable[[str, Tensor], Layout | Reshaped]
     grid_of: Callable[[Tensor, bool], Layout | None] = lambda _tensor, _last: None
     parts: frozenset[str] = frozenset()
+    single: bool = False
 
 
 @contextmanager
@@ -121,11 +124,13 @@ def capturing(
             shared["inputs"] = torch.stack(list(pictures)).detach()
         read = (caught.outputs, caught.bound)
         runs = [
-            Runs(module, pictures, read, reading.logits_of, recording)
+            Runs(module, pictures, read, reading.logits_of, recording, reading.single)
             for _, recording in zip_longest(layers, recordings)
         ]
         variants = [
-            Variants(module, name, layout, caught.bound, reading.logits_of)
+            Variants(
+                module, name, layout, caught.bound, reading.logits_of, one_at_a_time(reading.single, LARGEST)
+            )
             for name, layout in zip(layers, caught.layouts, strict=True)
         ]
         captured = []
@@ -159,7 +164,7 @@ def _run(
             outputs = reading.logits_of(module(inputs[0].clone() if whole else inputs.pop()))
         kept = [once(name, tensors, len(pictures)) for name, tensors in taps.items()]
         check_rows(outputs, len(pictures))
-        _check_finite(module, outputs)
+        check_finite(module, outputs)
         bound = [[target.bind(outputs, i) for i, target in enumerate(row)] for row in targets]
         scores = [torch.cat([b(outputs[i : i + 1]) for i, b in enumerate(row)]) for row in bound]
     layouts = [reading.layout_of(name, tensor) for name, tensor in zip(layers, kept, strict=True)]
@@ -168,9 +173,9 @@ def _run(
     biased = watch.found if watch else []
     for t, score in enumerate(scores):
         wanted = [*kept, *inputs, *(one.edge for one in biased)] if recording else []
-        slopes = _slopes(score, wanted, t < len(scores) - 1, curved)
+        slopes = gradients_of(score, wanted, t < len(scores) - 1, curved)
         if "gradients" in needs:
-            slopes = _reached(layers, kept, slopes, reading.parts)
+            slopes = reached(layers, kept, slopes, reading.parts)
         extra = _whole(biased, slopes[len(kept) :], reading) if whole else {}
         for place, (name, layout) in enumerate(zip(layers, layouts, strict=True)):
             slope = slopes[place] if recording else None
@@ -182,45 +187,6 @@ def _run(
     last = last_activation(outputs)
     scored = [score.detach() for score in scores]
     return Capture(outputs.detach(), bound, scored, layouts, captured, last=last)
-
-
-def _check_finite(module: nn.Module, outputs: Tensor) -> None:
-    if outputs.isnan().any():
-        raise ModelError(
-            f"{type(module).__name__} returns NaN for this picture: check its weights, its dtype "
-            "(half precision overflows in some models) and the input's normalisation"
-        )
-
-
-def _slopes(score: Tensor, wanted: list[Any], retain: bool, record: bool) -> Sequence[Tensor | None]:
-    """The gradients of a target's score, summed over the batch; None where it does not depend."""
-    if not (wanted and score.requires_grad):
-        return [None] * len(wanted)
-    slopes: Sequence[Tensor | None] = torch.autograd.grad(
-        score, wanted, torch.ones_like(score), retain or record, record, allow_unused=True
-    )
-    return slopes
-
-
-def _reached(
-    layers: Sequence[str], kept: Sequence[Tensor], slopes: Sequence[Tensor | None], parts: frozenset[str]
-) -> list[Tensor | None]:
-    """The gradients; zero for a layer that is a part and that this score does not depend on.
-
-    Raises:
-        LayerError: the score depends on none of the parts, or not on another layer.
-    """
-    reached = list(slopes)
-    parts_reached = any(slope is not None for name, slope in zip(layers, slopes, strict=False) if name in parts)
-    for place, (name, tensor) in enumerate(zip(layers, kept, strict=True)):
-        if reached[place] is None and name in parts and parts_reached:
-            reached[place] = torch.zeros_like(tensor)
-        elif reached[place] is None:
-            raise LayerError(
-                f"the score does not depend on layer {name!r}, or the model switches gradients off behind it: "
-                "choose a layer on the way to the logits (`camlucida layers MODEL` lists them)"
-            )
-    return reached
 
 
 def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:
@@ -235,10 +201,9 @@ def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Readi
             terms.append(_maps(layout, one.term(slope)))
         elif slope.numel() > len(slope) * one.bias.numel():  # else it has no positions
             unplaced += 1
-    own = None if slopes[0] is None else slopes[0].detach()
+    own = None if slopes[0] is None else full_precision(slopes[0].detach())
     return {"input_gradients": own, "bias_terms": tuple(terms), "unplaced": unplaced}
 
 
 def _maps(layout: Layout | Reshaped, tensor: Tensor) -> Tensor:
-    maps = layout.to_maps(tensor)
-    return maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
+    return full_precision(layout.to_maps(tensor))

@@ -59,6 +59,11 @@ class Pace:
         self.size, self.settled, self.retreated = self.size // 2, True, True
 
 
+def one_at_a_time(single: bool, largest: int = LARGEST) -> Pace:
+    """The pace of a model that takes a ``single`` picture at a time, or else as many as is fastest."""
+    return Pace(size=1, largest=1, settled=True) if single else Pace(largest=largest)
+
+
 def in_chunks(run: Callable[[range], Tensor], count: int, pace: Pace) -> Tensor:
     """``run(range)`` for 0 … count-1, in chunks; it gives (chunk, …), and all are (count, …) on the CPU."""
     results: list[Tensor] = []

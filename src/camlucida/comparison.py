@@ -8,10 +8,11 @@ from typing import Any, Unpack
 from torch import nn
 
 from camlucida.errors import OptionError
-from camlucida.explainer import Explainer, Options, Settings
+from camlucida.explainer import Explainer
 from camlucida.explanation import Explanation, name_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.prepare import listed
+from camlucida.settings import Options, Settings
 from camlucida.sheet import Sheet
 from camlucida.smoothing import Smooth
 from camlucida.targets import PerPicture

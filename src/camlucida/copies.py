@@ -133,34 +133,55 @@ def _set(generator: torch.Generator, state: Tensor) -> None:
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
+@dataclass(frozen=True)
+class RandomStates:
+    """The process's random states: of torch on all devices in use, of Python and of NumPy."""
+
+    tensors: list[Tensor]
+    python: Any
+    numpy: Any
+
+    def differ(self, other: RandomStates) -> bool:
+        """Whether anything was drawn between the two."""
+        same = len(self.tensors) == len(other.tensors) and all(map(torch.equal, self.tensors, other.tensors))
+        return not (same and self.python == other.python and _numbers(self.numpy) == _numbers(other.numpy))
+
+
+def random_states() -> RandomStates:
+    """As they are now."""
+    tensors = [torch.get_rng_state(), *(state for device in _in_use() for state in device.get_rng_state_all())]
+    return RandomStates(tensors, random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
+
+
 def copy_random_states() -> Callable[[], None]:
-    """What puts the process's random states back, of all devices in use, where they have changed.
+    """What puts the process's random states back, where they have changed.
 
     Not while other threads run: who drew cannot be told, and a thread would see its numbers again.
     """
-    devices = [device for name in ("cuda", "xpu") if (device := _in_use(name)) is not None]
-    states = [torch.get_rng_state(), *(state for device in devices for state in device.get_rng_state_all())]
-    python, numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002 - the user's own
+    before = random_states()
 
     def put_back() -> None:
-        if threading.active_count() > 1:
+        if threading.active_count() > 1 or not before.differ(random_states()):
             return
-        now = [torch.get_rng_state(), *(state for device in devices for state in device.get_rng_state_all())]
-        if not all(map(torch.equal, now, states)):
-            torch.set_rng_state(states[0])
-            rest = states[1:]
-            for device in devices:
-                count = device.device_count()
+        torch.set_rng_state(before.tensors[0])
+        rest = before.tensors[1:]
+        for device in _in_use():
+            count = device.device_count()
+            if len(rest) >= count:  # else it was not in use before
                 device.set_rng_state_all(rest[:count])
-                rest = rest[count:]
-        if random.getstate() != python:
-            random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002 - the user's own
+            rest = rest[count:]
+        random.setstate(before.python)
+        np.random.set_state(before.numpy)  # noqa: NPY002 - the user's own
 
     return put_back
 
 
-def _in_use(name: str) -> Any:
-    """Torch's module of a kind of device, if somebody has used that kind in this process."""
-    device = sys.modules.get(f"torch.{name}")
-    return device if device is not None and device.is_available() and device.is_initialized() else None
+def _numbers(state: Any) -> tuple[bytes, Any]:
+    inner = state["state"]
+    return inner["key"].tobytes(), (inner["pos"], state["has_gauss"], state["gauss"])
+
+
+def _in_use() -> list[Any]:
+    """Torch's modules of the kinds of device that somebody has used in this process."""
+    modules = [sys.modules.get(f"torch.{name}") for name in ("cuda", "xpu")]
+    return [one for one in modules if one is not None and one.is_available() and one.is_initialized()]

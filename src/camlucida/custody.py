@@ -85,6 +85,7 @@ class _Loan:
 
     module: nn.Module
     grad_mode: bool
+    cudnn: bool = field(default_factory=lambda: torch.backends.cudnn.enabled)
     parts: list[nn.Module] = field(default_factory=list)
     parameters: list[nn.Parameter] = field(default_factory=list)
     put_back_flags: Sequence[Undo] = ()
@@ -112,6 +113,9 @@ class _Loan:
         if self.snapshot.inference or any(parameter.is_inference() for parameter in self.parameters):
             _clone_inference(self.snapshot.containers)
         hand_over(self.module)
+        for part in self.parts:
+            if isinstance(part, nn.RNNBase):
+                _without_cudnn(part)
 
     def check_parameters(self) -> None:
         """Refuse a model that has written to its parameters.
@@ -130,6 +134,8 @@ class _Loan:
         """Flags first, then each item by itself; again, it touches only what is still not as it was."""
         with interrupts_deferred():
             torch.set_grad_enabled(self.grad_mode)
+            if torch.backends.cudnn.enabled is not self.cudnn:
+                torch.backends.cudnn.enabled = self.cudnn
             if self not in _loans:
                 return
             errors: list[Exception] = []
@@ -187,6 +193,21 @@ def _prepare(parts: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> 
         for hooks in _BACKWARD_HOOKS:
             if attributes.get(hooks):
                 attributes[hooks] = OrderedDict()
+
+
+def _without_cudnn(part: nn.RNNBase) -> None:
+    """Run a recurrent network without cuDNN, whose backward works in training mode alone."""
+
+    def before(*_: Any) -> None:
+        torch.backends.cudnn.enabled = False
+
+    before_it = torch.backends.cudnn.enabled
+
+    def after(*_: Any) -> None:
+        torch.backends.cudnn.enabled = before_it
+
+    part.register_forward_pre_hook(in_this_thread(before))
+    part.register_forward_hook(in_this_thread(after))
 
 
 def _clone_inference(containers: Sequence[Any]) -> None:

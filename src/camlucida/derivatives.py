@@ -16,6 +16,7 @@ from camlucida.chunks import Pace, in_chunks
 from camlucida.errors import LayerError
 from camlucida.given import of_one
 from camlucida.health import memory_ended
+from camlucida.own_errors import ADVICE, VARIANT, own_errors
 from camlucida.taps import once, tapped
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from camlucida.targets import Bound
     from camlucida.types import Make
 
-_LARGEST = 8  # variants at once: what follows the layer is kept for each
+LARGEST = 8  # variants at once: what follows the layer is kept for each
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,16 @@ class Variants:
     layout: Layout | Reshaped
     bound: Sequence[Sequence[Bound]]
     logits_of: Callable[[Any], Tensor]
-    pace: Pace = field(default_factory=lambda: Pace(largest=_LARGEST))
+    pace: Pace = field(default_factory=lambda: Pace(largest=LARGEST))
 
     def slopes(self, make: Make, count: int, picture: int) -> Tensor:
         """The gradients (count, targets, channels, height, width) at the layer, see ``types.Slopes``."""
 
         def run(indices: range) -> Tensor:
             with torch.enable_grad(), tapped(self.module, [self.layer]) as taps:
-                outputs = self.logits_of(self.module(make(indices)))
+                with own_errors(self.module, VARIANT, ADVICE):
+                    output = self.module(make(indices))
+                outputs = self.logits_of(output)
                 kept = once(self.layer, taps[self.layer], len(indices))
                 scores = [row[picture](outputs) for row in self.bound]
             found = [_slope(score, kept, retain=t < len(scores) - 1) for t, score in enumerate(scores)]

@@ -16,6 +16,14 @@ class ModelError(CamlucidaError):
     """A model cannot be found, loaded or run."""
 
 
+class NotFinite(ModelError):  # noqa: N818 - what is wrong, as the others are called by what they are of
+    """A model returns NaN for the pictures in these ``rows`` of a batch."""
+
+    def __init__(self, message: str, rows: list[int]) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
 class LayerError(CamlucidaError):
     """A layer does not exist, has no positions, or does not influence the score."""
 

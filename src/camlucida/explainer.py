@@ -2,73 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
-import torch
 from torch import Tensor, nn
 
 from camlucida import registry
-from camlucida.batch import Ready, explain_batch
+from camlucida.batch import explain_batch, not_finite
+from camlucida.batch_maps import Ready
 from camlucida.capture import Reading
-from camlucida.errors import OptionError, PictureError, TargetError, one_of
-from camlucida.explanation import Explanation, versions
+from camlucida.errors import NotFinite, OptionError, PictureError, TargetError
+from camlucida.explanation import Explanation
 from camlucida.given import given, of_pictures
 from camlucida.health import Finding
 from camlucida.layers.known import Known
 from camlucida.layers.reshaped import Read, reading_by
-from camlucida.models.adapter import Adapter
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import described, load, split_layer
-from camlucida.models.outputs import Activation, checked_activation
 from camlucida.models.place import move
 from camlucida.prepare import batches, listed, prepare, preprocess_named
+from camlucida.settings import Options, Settings, cache_key, checked_settings
 from camlucida.shared_copy import refresh, shared_copy
 from camlucida.smoothing import Smooth, checked
 from camlucida.targets import for_pictures
 from camlucida.work import Work
-
-Options = Mapping[str, Mapping[str, Any]]  # method → option → value
-
-
-class Settings(TypedDict, total=False):
-    """What ``Explainer`` takes beside the model; see there."""
-
-    weights: str | Path
-    device: str | torch.device
-    dtype: str | torch.dtype | None
-    preprocess: Any
-    batch_size: int
-    labels: Any
-    logits_of: Callable[[Any], Tensor] | None
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    cache: bool
-    reshape: Callable[[Tensor], Tensor] | None
-    copy: bool
-    activation: Activation
-
-
-DEFAULTS: Settings = {
-    "weights": "pretrained",
-    "device": "auto",
-    "dtype": None,
-    "preprocess": "model",
-    "batch_size": 8,
-    "labels": None,
-    "logits_of": None,
-    "args": (),
-    "kwargs": {},
-    "cache": True,
-    "reshape": None,
-    "copy": False,
-    "activation": "auto",
-}
 
 
 class Explainer:
@@ -102,19 +63,14 @@ class Explainer:
     """
 
     def __init__(self, model: str | nn.Module = DEFAULT_MODEL, **settings: Unpack[Settings]) -> None:
-        unknown = [name for name in settings if name not in DEFAULTS]
-        if unknown:
-            raise OptionError(one_of("setting", unknown[0], list(DEFAULTS), "see help(camlucida.Explainer)"))
-        chosen: Settings = {**DEFAULTS, **settings}
-        if chosen["batch_size"] < 1:
-            raise OptionError(f"batch_size is at least 1, got {chosen['batch_size']}")
+        chosen = checked_settings(settings)
         name: Any
         self._asked_layer: str | None
         name, self._asked_layer = split_layer(model) if isinstance(model, str) else (model, None)
         adapter = load(name, chosen["weights"])
         self.adapter = described(adapter, chosen["labels"], chosen["logits_of"])
         if chosen["activation"] != "auto":
-            self.adapter = replace(self.adapter, activation=checked_activation(chosen["activation"]))
+            self.adapter = replace(self.adapter, activation=chosen["activation"])
         self._original = self.adapter.module
         if chosen["copy"]:
             self.adapter = replace(self.adapter, module=shared_copy(self.adapter.module))
@@ -184,23 +140,27 @@ class Explainer:
                     if asked is None and self._asked_layer is None and len(layer) > 1
                 ),
             )
+            with self.run_with_all(len(prepared)), of_pictures([start]):
+                notes = self._notes(work, layers)
             with self.run_with_all(len(prepared)):
-                with of_pictures([start]):
-                    notes = self._notes(work, layers)
-                explanations += explain_batch(ready, replace(work, layer_notes=notes))
+                explanations += self._explained(ready, replace(work, layer_notes=notes), len(prepared))
         return explanations
+
+    def _explained(self, ready: Ready, work: Work, pictures: int) -> list[Explanation]:
+        """A batch's explanations; where the model returns NaN for all of it, others still get their maps."""
+        try:
+            return explain_batch(ready, work)
+        except NotFinite:
+            if pictures == 1:
+                raise
+            return [one for part in work.split(1) for one in not_finite(ready, part)]
 
     def _notes(self, work: Work, layers: Sequence[str | None]) -> dict[str, tuple[Finding, ...]]:
         """What there is to know of the work's layers, of which those not named were chosen here."""
-        like, chosen = (
-            work.pictures[0].tensor,
-            {
-                name
-                for asked, names in zip(layers, work.layers, strict=True)
-                if asked is None and self._asked_layer is None
-                for name in names
-            },
-        )
+        like = work.pictures[0].tensor
+        asked_for = [asked or self._asked_layer for asked in layers]
+        rows = zip(asked_for, work.layers, strict=True)
+        chosen = {name for asked, names in rows if asked is None for name in names}
         by_default = [name for name in work.names if name in chosen]
         named = [name for name in work.names if name not in chosen]
         notes = self.known.look_at(by_default, like, work.needs)
@@ -246,18 +206,11 @@ class Explainer:
 
     def run_with_all(self, pictures: int = 1) -> AbstractContextManager[None]:
         """While entered, the model gets whatever it takes beside the ``pictures``."""
-        return given(self.module, *self._given, pictures)
+        return given(self.module, *self._given, pictures, self.known.manner.recording)
 
     def _reading(self, like: Tensor) -> Reading:
         layout_of, grid_of = partial(self.known.layout_of, like), partial(self.known.grid_of, like)
-        return Reading(self.adapter.logits_of, layout_of, grid_of)
-
-
-def cache_key(adapter: Adapter) -> dict[str, Any] | None:
-    """What tells a model that a library names from all others; None where nothing does."""
-    if adapter.weights not in ("pretrained", "random") or adapter.library == "torch" or ".py:" in adapter.name:
-        return None
-    return {"model": adapter.name, "library": adapter.library, "weights": adapter.weights, **versions()}
+        return Reading(self.adapter.logits_of, layout_of, grid_of, single=self.known.manner.single)
 
 
 def explain(

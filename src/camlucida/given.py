@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
@@ -20,6 +21,7 @@ class _Given:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     pictures: int = 1
+    recording: bool = False
     rows: list[Sequence[int]] = field(default_factory=list)
 
 
@@ -35,17 +37,22 @@ _threads = _Threads()
 
 @contextmanager
 def given(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], pictures: int = 1
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    pictures: int = 1,
+    recording: bool = False,
 ) -> Iterator[None]:
     """While entered, each run of the lent ``module`` in this thread gets these arguments as well.
 
     ``args`` follow the inputs. A tensor whose first axis is 1 is repeated for each picture; one with as many
-    rows as there are ``pictures`` gives each picture its own.
+    rows as there are ``pictures`` gives each picture its own. With ``recording`` gradients record from the
+    inputs on, for a model whose forward asks for them.
     """
-    if not (args or kwargs):
+    if not (args or kwargs or recording):
         yield
         return
-    _threads.stack.append(_Given(module, tuple(args), dict(kwargs), pictures))
+    _threads.stack.append(_Given(module, tuple(args), dict(kwargs), pictures, recording))
     try:
         yield
     finally:
@@ -78,16 +85,34 @@ def hand_over(module: nn.Module) -> None:
     current = next((one for one in reversed(_threads.stack) if one.module is module), None)
     if current is None:
         return
-    thread = threading.get_ident()
+    thread, modes = threading.get_ident(), list[bool]()
 
     def hand(_module: nn.Module, *taken: Any) -> Any:
         if threading.get_ident() != thread:
             return None
         inputs, others = taken
         more = tree_map(lambda leaf: _of_batch(leaf, current, len(inputs[0])), (current.args, current.kwargs))
-        return (*inputs, *more[0]), {**others, **more[1]}
+        first = inputs[0]
+        if current.recording:
+            modes.append(torch.is_grad_enabled())
+            torch.set_grad_enabled(True)
+            first = first if first.requires_grad else first.detach().requires_grad_(True).clone()
+        return (first, *inputs[1:], *more[0]), {**others, **more[1]}
+
+    def take_back(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if threading.get_ident() != thread or not modes:
+            return None
+        recorded = modes.pop()
+        torch.set_grad_enabled(recorded)
+        return None if recorded else tree_map(_detached, output)
 
     module.register_forward_pre_hook(hand, with_kwargs=True)
+    if current.recording:
+        module.register_forward_hook(take_back)
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
 def _of_batch(leaf: Any, current: _Given, batch: int) -> Any:

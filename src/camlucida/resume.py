@@ -157,5 +157,10 @@ def _returning(recording: Recording, variants: Tensor) -> Iterator[None]:
 
 
 def _with(recording: Recording, variants: Tensor) -> Any:
-    """The layer's output with ``variants`` in the place of its tensor."""
+    """The layer's output with ``variants`` in the place of its tensor.
+
+    Where gradients record, code behind the layer may ask for them.
+    """
+    if torch.is_grad_enabled() and not variants.requires_grad:
+        variants = variants.detach().requires_grad_(True)
     return tree_map(lambda leaf: variants if leaf is recording.tensor else leaf, recording.output)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from camlucida.chunks import Pace, in_chunks
+from camlucida.chunks import in_chunks, one_at_a_time
 from camlucida.given import of_one
 from camlucida.health import Finding, memory_ended, resume_fallback
+from camlucida.own_errors import ADVICE, VARIANT, own_errors
 from camlucida.resume import Tail, check, replay, run_in_full
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ class Runs:
         read: tuple[Tensor, Sequence[Sequence[Bound]]],
         logits_of: Callable[[Any], Tensor],
         recording: Recording | None = None,
+        single: bool = False,
     ) -> None:
         self._module, self._pictures, self._recording = module, pictures, recording
         (self._outputs, self._bound), self._logits_of = read, logits_of
-        self._pace, self._resume_pace = Pace(), Pace()
+        self._single = single
+        self._pace, self._resume_pace = one_at_a_time(single), one_at_a_time(single)
         self._tails: dict[int, Tail] = {}
         self._works: dict[int, bool] = {}  # whether replaying is right, for each picture that was tried
 
@@ -51,7 +54,9 @@ class Runs:
             variants = make(indices)
             if channels_last:
                 variants = variants.contiguous(memory_format=torch.channels_last)
-            return self._targets(self._logits_of(self._module(variants)), picture)
+            with own_errors(self._module, VARIANT, ADVICE):
+                outputs = self._module(variants)
+            return self._targets(self._logits_of(outputs), picture)
 
         with of_one(picture):
             return in_chunks(run, count, self._pace)
@@ -83,7 +88,7 @@ class Runs:
             assert self._recording is not None, "resume is asked for through Captured, and so recorded"
             shown = self._pictures[picture].detach()
             tail = Tail(self._module, self._recording, shown, picture, self._logits_of, axis)
-            self._works[picture] = check(tail, self._outputs[picture : picture + 1])
+            self._works[picture] = not self._single and check(tail, self._outputs[picture : picture + 1])
             self._tails[picture] = tail
         return self._tails[picture]
 

@@ -32,7 +32,8 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
             if recording and not kept.requires_grad:
                 kept = kept.detach().requires_grad_(True)
             caught[name].append(kept)
-            torch.set_grad_enabled(recording)
+            if recording:
+                torch.set_grad_enabled(True)
             handed = kept.clone()
             return tree_map(lambda leaf: handed if leaf is tensor else leaf, output)
 

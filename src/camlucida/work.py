@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from camlucida.health import memory_ended
 from camlucida.smoothing import VIEWS, Anchored, views
 
 if TYPE_CHECKING:
@@ -77,10 +76,13 @@ class Work:
         ]
         return [view for tensor in tensors for view in views(tensor)], of_views
 
-    def halves(self) -> tuple[Work, Work]:
-        """The work on the first half of the pictures, and on the second, for want of memory."""
-        middle = len(self.pictures) // 2
-        noted = replace(self, notes=(memory_ended("fewer pictures"),))
-        first = replace(noted, pictures=self.pictures[:middle], targets=[row[:middle] for row in self.targets])
-        second = replace(noted, pictures=self.pictures[middle:], targets=[row[middle:] for row in self.targets])
-        return first, second
+    def split(self, size: int) -> list[Work]:
+        """The same work on at most ``size`` pictures at a time."""
+        return [
+            replace(
+                self,
+                pictures=self.pictures[start : start + size],
+                targets=[row[start : start + size] for row in self.targets],
+            )
+            for start in range(0, len(self.pictures), size)
+        ]

@@ -16,8 +16,9 @@ from camlucida.evaluation.run import (
     ways_of,
 )
 from camlucida.evaluation.run import evaluate as run
-from camlucida.explainer import Explainer, Settings
+from camlucida.explainer import Explainer
 from camlucida.models.embedded import DEFAULT_MODEL
+from camlucida.settings import Settings
 
 if TYPE_CHECKING:
     from torch import nn

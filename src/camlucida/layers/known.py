@@ -136,7 +136,8 @@ class Known:
         size = _size(like)
         if size not in self._seen:
             self._seen[size] = _Seen(survey(self._module, like, self._logits_of))
-            self.manner = replace(self._seen[size].survey.manner, recording=self.manner.recording)
+            manner = self._seen[size].survey.manner
+            self.manner = replace(manner, recording=manner.recording or self.manner.recording)
             while len(self._seen) > _KEPT:
                 self._seen.popitem(last=False)
         self._seen.move_to_end(size)
@@ -147,19 +148,21 @@ class Known:
         seen = self._seen_at(like)
         new = [name for name in dict.fromkeys(names) if name not in seen.looks]
         if new:
-            found = look(self._module, like, self._logits_of, seen.survey, new)
+            found = self._in_some_manner(
+                like, lambda manner: look(self._module, like, self._logits_of, seen.survey, new, manner)
+            )
             # What pools to an embedding is no map of class scores.
-            looks = {
-                n: replace(one, class_map=one.class_map and not self._embeds) for n, one in found.layers.items()
+            seen.looks |= {
+                name: replace(one, class_map=one.class_map and not self._embeds)
+                for name, one in found.layers.items()
             }
-            seen.looks.update(looks)
-            if found.apart and not self.findings:
+            if (found.apart or seen.survey.drew) and not self.findings:
                 self._tell_repeats(like)
         return seen.looks
 
     def _tell_repeats(self, like: Tensor) -> None:
         """The same input has given two outputs: find out why, and say so."""
-        twice, alone = repeats(self._module, like, self._logits_of, self.survey(like).manner)
+        twice, alone = repeats(self._module, like, self._logits_of, self.manner)
         if not twice:
             self.findings = (draws_lots(),)
         elif not alone:
@@ -241,16 +244,25 @@ class Known:
 
     def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int) -> dict[str, Judged]:
         looks = self.look(like, list(layouts))
+        found = self._in_some_manner(like, lambda manner: probe(self._module, like, layouts, draws, manner))
+        return {name: replace(one, alive=looks[name].alive) for name, one in found.items()}
+
+    def _in_some_manner(self, like: Tensor, do: Callable[[Manner], T]) -> T:
+        """What ``do`` gives; with gradients recording where the model asks for them.
+
+        Raises:
+            ModelError: the model cannot be run.
+        """
         why = Refused("", "")
         for recording in dict.fromkeys((self.manner.recording, True)):
             manner = replace(self.manner, recording=recording)
             try:
-                found = probe(self._module, like, layouts, draws, manner)
+                found = do(manner)
             except Refused as refused:
                 why = refused
                 continue
             self.manner = manner
-            return {name: replace(one, alive=looks[name].alive) for name, one in found.items()}
+            return found
         raise refusal(self._module, like, why)
 
     def _again_if_changed(self, find: Callable[[], T]) -> T:

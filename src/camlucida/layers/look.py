@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.custody import lent
+from camlucida.errors import is_out_of_memory
 from camlucida.layers.layout import Layout
-from camlucida.layers.manner import run
+from camlucida.layers.manner import Manner, run
 from camlucida.layers.survey import Logits, Survey, shown
 from camlucida.layers.trace import traced
 from camlucida.taps import tapped
@@ -37,25 +38,34 @@ class Looks:
     apart: bool
 
 
-def look(module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, names: Collection[str]) -> Looks:
-    """Run ``module`` once more, on one input, and back to the earliest of these layers."""
+def look(
+    module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, names: Collection[str], manner: Manner
+) -> Looks:
+    """Run ``module`` once more, on one input, and back to the earliest of these layers.
+
+    Raises:
+        Refused: the model cannot be run in this ``manner``.
+    """
     layouts = {place.name: place.layouts for place in seen.places if place.name in names}
     with lent(module), torch.enable_grad():
         try:
-            return _look(module, like, logits_of, seen, layouts)
+            return _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
         except RuntimeError as error:
             if "modified by an inplace operation" not in str(error):
                 raise
         with traced(module, copies=True):
-            return _look(module, like, logits_of, seen, layouts)
+            return _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
 
 
 def _look(
-    module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, layouts: Mapping[str, Sequence[Layout]]
+    module: nn.Module,
+    inputs: Tensor,
+    logits_of: Logits,
+    seen: tuple[Tensor, Manner],
+    layouts: Mapping[str, Sequence[Layout]],
 ) -> Looks:
-    inputs = shown(like, 1, seen.manner)
     with tapped(module, list(layouts)) as caught:
-        logits = logits_of(run(module, inputs, seen.manner))
+        logits = logits_of(run(module, inputs, seen[1]))
     kept = {name: tensors[0] for name, tensors in caught.items() if len(tensors) == 1}
     gradients = _gradients(logits, kept)
     plain = logits.detach()[0]
@@ -63,7 +73,7 @@ def _look(
         name: Look(_alive(gradients.get(name)), _is_class_map(kept[name].detach(), layouts[name][0], plain))
         for name in kept
     }
-    before = seen.logits.to(plain)
+    before = seen[0].to(plain)
     spread = max(float(before.max() - before.min()), float(before.abs().max()) * 1e-3)
     apart = before.shape == plain.shape and float((plain - before).abs().max()) > _APART * spread + 1e-12
     return Looks(found, apart)
@@ -75,7 +85,12 @@ def _gradients(logits: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor | No
         return {}
     generator = torch.Generator().manual_seed(5)
     weights = torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits)
-    found = torch.autograd.grad((logits * weights).sum(), list(kept.values()), allow_unused=True)
+    try:
+        found = torch.autograd.grad((logits * weights).sum(), list(kept.values()), allow_unused=True)
+    except RuntimeError as error:
+        if is_out_of_memory(error) or "modified by an inplace operation" in str(error):
+            raise
+        return {name: torch.ones_like(tensor) for name, tensor in kept.items()}  # the capture will tell
     return dict(zip(kept, found, strict=True))
 
 

@@ -25,8 +25,13 @@ class Manner:
     recording: bool = False
 
 
-# In the order in which they are tried: what the model sees, then how many at once.
-MANNERS = (Manner(), Manner(own=True), Manner(single=True), Manner(own=True, single=True))
+# In the order in which they are tried: what the model sees, how many at once, and whether it wants gradients.
+MANNERS = tuple(
+    Manner(own, single, recording)
+    for recording in (False, True)
+    for single in (False, True)
+    for own in (False, True)
+)
 
 
 class Refused(Exception):  # noqa: N818 - another manner is tried, and the last one is told as a ModelError
@@ -54,10 +59,10 @@ def run(module: nn.Module, inputs: Tensor, manner: Manner) -> Any:
     Raises:
         Refused: what the model raises, in its own words.
     """
-    if manner.recording and not inputs.requires_grad:
-        inputs = inputs.detach().requires_grad_(True).clone()
     try:
         with torch.set_grad_enabled(manner.recording or torch.is_grad_enabled()):
+            if manner.recording and not inputs.requires_grad:
+                inputs = inputs.detach().requires_grad_(True).clone()
             return module(inputs)
     except CamlucidaError:
         raise

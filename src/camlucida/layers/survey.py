@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from camlucida.copies import random_states
 from camlucida.custody import lent
 from camlucida.images import Size
 from camlucida.layers.graph import Graph, Numbered, Paths
@@ -53,7 +54,8 @@ class Survey:
     """All calls of layers in the order in which they finished, for an input of one ``size``.
 
     ``paths`` counts those from the logits to the picture, which ``graph`` has. ``logits`` (classes,) are those
-    of the first input shown, and ``manner`` is how the model was run.
+    of the first input shown, and ``manner`` is how the model was run; ``drew`` says that somebody drew random
+    numbers meanwhile.
     """
 
     places: tuple[Place, ...]
@@ -62,6 +64,7 @@ class Survey:
     logits: Tensor
     size: Size
     manner: Manner
+    drew: bool
 
     @property
     def classes(self) -> int:
@@ -97,7 +100,9 @@ def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
     size = (int(like.shape[-2]), int(like.shape[-1]))
     batch = 1 if manner.single else BATCH
     inputs = source = shown(like, batch, manner).requires_grad_(True).clone()  # some write to their input
-    with _saving_nothing(), traced(module) as records:
+    before = random_states()
+    light = nullcontext() if manner.recording else _saving_nothing()  # it may differentiate inside its forward
+    with light, traced(module) as records:
         logits = logits_of(run(module, inputs, manner))
         paths = Paths(logits, source)
     logits = logits.detach()
@@ -110,7 +115,15 @@ def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
         _place(record, layouts, paths, (calls[record.name], total))
         for record, layouts in zip(records, found, strict=True)
     ]
-    return Survey(tuple(places), paths.total, paths.graph, logits[0].float().cpu(), size, manner)
+    return Survey(
+        tuple(places),
+        paths.total,
+        paths.graph,
+        logits[0].float().cpu(),
+        size,
+        manner,
+        before.differ(random_states()),
+    )
 
 
 def _saving_nothing() -> AbstractContextManager[None]:

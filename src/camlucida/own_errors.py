@@ -1,0 +1,34 @@
+"""What a user's model raises, told as what camlucida ran and in the model's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from camlucida.errors import CamlucidaError, ModelError, is_out_of_memory
+
+VARIANT = "a variant of the picture that this method makes, masked or with noise"
+ADVICE = "choose a method that shows the model the picture as it is, such as gradcam"
+
+
+@contextmanager
+def own_errors(module: nn.Module, shown: str, advice: str) -> Iterator[None]:
+    """While entered, what the module raises becomes a ModelError; ``shown`` says what it was run on.
+
+    Exceptions of kinds of the user's own pass through, as an interrupt does.
+
+    Raises:
+        ModelError: the module raises one of Python's or torch's ordinary errors.
+    """
+    try:
+        yield
+    except CamlucidaError:
+        raise
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{type(module).__name__} raises {type(error).__name__} on {shown} ({error}): {advice}"
+        ) from error
