@@ -31,7 +31,7 @@ FLOORS = [
     ["__main__"],
 ]
 # Where a floor has an order of its own.
-WITHIN = {("heatmap", "images"), ("work", "prepare")}
+WITHIN = {("heatmap", "images"), ("images", "health"), ("work", "prepare")}
 HEAVY = (
     *("torch", "timm", "transformers", "torchvision", "numpy", "PIL", "matplotlib", "skimage", "rich.progress"),
 )

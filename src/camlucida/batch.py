@@ -37,7 +37,7 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
     """
     try:
         maps, caught = _maps(ready, work)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         if len(work.pictures) == 1:
@@ -69,7 +69,7 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
                         shown=drawn_on,
                         source=one.source,
                         spread=mapped.spread,
-                        notes=(*mapped.notes, *_layer_notes(work, place, m), *work.notes),
+                        notes=(*one.notes, *mapped.notes, *_layer_notes(work, place, m), *work.notes),
                     )
                 )
     return explanations
