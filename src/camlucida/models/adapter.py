@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import ModelError, OptionError, PictureError
 from camlucida.images import Frame
+from camlucida.models.resized import check_resized
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -175,6 +176,8 @@ def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
         current: Any = picture.convert("L") if channels == 1 else picture
         for step in steps:
             _check_step(step)
+            if type(step).__name__ in _RESIZES:
+                check_resized(step, _size(current))
             current = step(current)
             frame = _follow(step, frame, _size(current))
         if not isinstance(current, torch.Tensor) or current.ndim != 3:
