@@ -23,6 +23,7 @@ FLOORS = [
     ["resume", "derivatives"],
     ["runs", "smoothing"],
     ["capture"],
+    ["saved"],
     ["explanation", "prepare", "pipeline", "work"],
     ["batch"],
     ["sheet", "explainer"],

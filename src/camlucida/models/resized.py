@@ -25,7 +25,8 @@ def check_resized(step: Any, size: Size) -> None:
     if height * width > PIXEL_LIMIT:
         raise PictureError(
             f"this picture of {size[1]}×{size[0]} pixels would become {width}×{height} before it is cropped "
-            "for the model, which takes too much memory: cut it into pieces, or squash it (`--preprocess tutorial`)"
+            "for the model, which takes too much memory: cut it into pieces, or squash it "
+            "(`--preprocess tutorial`)"
         )
 
 
