@@ -348,3 +348,48 @@ def test_many_writers_at_once(tmp_path: Path) -> None:
     assert [child.wait() for child in children] == [0, 0, 0]
     assert {len(content) for content in contents(tmp_path).values()} == {999}
     assert len(contents(tmp_path)) == 40
+
+
+# ------------------------------------------------------------------------------------------------- evaluations
+
+SMALL = (
+    "--model",
+    "test_resnet",
+    "--weights",
+    "random",
+    "--no-cache",
+    "--method",
+    "gradcam",
+    "--metric",
+    "sparseness",
+)
+
+
+@pytest.mark.parametrize("name", ["evaluation.csv", "evaluation.json", "ranking.png"])
+@pytest.mark.parametrize("command", ["evaluate", "recommend"])
+def test_an_evaluation_replaces_nobody_elses_file(
+    cats: Path, capsys: pytest.CaptureFixture[str], name: str, command: str
+) -> None:
+    """It is refused before anything is measured."""
+    Path("photos").mkdir()
+    photo().save("photos/a.png")
+    Path("out").mkdir()
+    Path("out", name).write_bytes(b"mine")
+    run(command, "photos", *SMALL, "--out", "out", code=2)
+    assert contents(cats / "out") == {name: b"mine"}
+    assert f"out/{name} is there already" in capsys.readouterr().err
+    run(command, "photos", *SMALL, "--out", "out", "--overwrite")
+    run(command, "photos", *SMALL, "--out", "out")
+    assert all(is_own(Path("out", one)) for one in ("evaluation.csv", "evaluation.json", "ranking.png"))
+
+
+def test_an_evaluation_replaces_no_input(cats: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo().save("ranking.png")
+    before = contents(cats)
+    run("evaluate", ".", *SMALL, "--out", ".", "--overwrite", code=2)
+    assert contents(cats) == before
+    assert "ranking.png is an input of this run" in capsys.readouterr().err
+    Path("evaluation.csv").write_text("path,label\nranking.png,3\n")
+    before = contents(cats)
+    run("evaluate", "evaluation.csv", *SMALL, "--out", ".", "--overwrite", code=2)
+    assert contents(cats) == before

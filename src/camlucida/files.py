@@ -102,7 +102,26 @@ def is_own(path: Path) -> bool:
 
 def same_file(one: Path, other: Path) -> bool:
     """Whether both are names of one file that exists."""
-    return one.exists() and other.exists() and one.samefile(other)
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have, or that may not be looked at, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; a name that none can have, or that may not be looked at, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -48,10 +48,14 @@ def _say(mark: str, message: str, style: str) -> None:
         console().print(mark, " ".join(words), style=style, markup=False, emoji=False)
 
 
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def waiting(message: str, quiet: bool) -> Iterator[None]:
     """A spinner while something long is under way, on terminals only."""
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
+    if quiet or not _on_terminal():
         yield
         return
     from rich.text import Text
@@ -61,8 +65,8 @@ def waiting(message: str, quiet: bool) -> Iterator[None]:
 
 
 def tracked(items: Sequence[T], what: str, quiet: bool) -> Iterator[T]:
-    """The items, with a bar that tells the time left where there are several."""
-    if quiet or len(items) < 2 or sys.stderr is None:
+    """The items, with a bar that tells the time left where there are several, on terminals only."""
+    if quiet or len(items) < 2 or not _on_terminal():
         yield from items
         return
     from rich.progress import Progress

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from camlucida.errors import PictureError, printable
+from camlucida.files import is_folder
 from camlucida.images.formats import SUFFIXES
 
 
@@ -21,7 +22,7 @@ def find(sources: Sequence[Path]) -> Iterator[Path]:
         PictureError: a folder holds no picture, or cannot be read.
     """
     for source in sources:
-        if not _is_folder(source):
+        if not is_folder(source):
             yield source
             continue
         inside, _, folders = _sorted_out(source)
@@ -43,7 +44,7 @@ def passed_over(sources: Sequence[Path]) -> list[Path]:
     """
     left_out = []
     for source in sources:
-        if _is_folder(source):
+        if is_folder(source):
             _, others, folders = _sorted_out(source)
             left_out += sorted([*others, *folders])
     return left_out
@@ -56,14 +57,6 @@ def _sorted_out(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     files = [path for path in inside if path not in set(folders)]
     pictures = [path for path in files if is_picture_name(path)]
     return pictures, [path for path in files if not is_picture_name(path)], folders
-
-
-def _is_folder(path: Path) -> bool:
-    """Whether it is a folder; what cannot be looked at is taken for a file, whose opening says why."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def _listed(folder: Path) -> list[Path]:

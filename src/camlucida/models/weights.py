@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from camlucida.errors import ModelError
+from camlucida.files import is_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,7 +31,7 @@ def tensors_in(file: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from timm.models import load_state_dict
 
-    if not file.is_file():
+    if not is_file(file):
         raise ModelError(
             f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'"
         )
