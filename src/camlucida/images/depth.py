@@ -8,6 +8,8 @@ from camlucida.errors import PictureError
 from camlucida.health import narrow_range
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from PIL.Image import Image
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 _BITS, _PHOTOMETRIC, _MOST, _SAMPLE_FORMAT, _FLOAT_LEAST, _FLOAT_MOST = 258, 262, 281, 339, 340, 341  # TIFF's
 _ROUNDING = 1e-4  # so much beyond the range of floats is rounding
 _OUTLIERS = 0.001  # share of the values at either end that are not counted as used
-_PIECE = 1 << 22  # values at a time: float64 of a whole picture would be several times its size
+_PIECE = 1 << 22  # values at a time
 
 
 def is_deep(picture: Image) -> bool:
@@ -36,31 +38,36 @@ def eight_bits(picture: Image, bits: int | None, name: str) -> Image:
     import numpy as np
     from PIL import Image
 
-    values = np.asarray(picture)
-    low, high = float(values.min()), float(values.max())
-    black, white = _range(picture, values, bits, (low, high), name)
+    ends = [(float(values.min()), float(values.max())) for _, values in _stripes(picture)]
+    low, high = float(np.min(ends)), float(np.max(ends))
+    black, white = _range(picture, bits, low, high, name)
     if _tag(picture, _PHOTOMETRIC) == 0:
         black, white = white, black
-    flat, scaled = values.reshape(-1), np.empty(values.size, np.uint8)
-    for at in range(0, flat.size, _PIECE):
-        piece = (flat[at : at + _PIECE].astype(np.float64) - black) * (255 / (white - black))
-        scaled[at : at + _PIECE] = np.rint(piece.clip(0, 255)).astype(np.uint8)
-    return Image.fromarray(scaled.reshape(values.shape))
+    scaled = Image.new("L", picture.size)
+    for top, values in _stripes(picture):
+        levels = (values.astype(np.float64) - black) * (255 / (white - black))
+        scaled.paste(Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8)), (0, top))
+    return scaled
 
 
-def _range(
-    picture: Image, values: np.ndarray, bits: int | None, found: tuple[float, float], name: str
-) -> tuple[float, float]:
-    """The values of black and white."""
-    low, high = found
+def _stripes(picture: Image) -> Iterator[tuple[int, np.ndarray]]:
+    """Some rows at a time, each with the first one's place: a whole picture in float64 takes gigabytes."""
+    import numpy as np
+
+    rows = max(1, _PIECE // picture.width)
+    for top in range(0, picture.height, rows):
+        yield top, np.asarray(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
+
+
+def _range(picture: Image, bits: int | None, low: float, high: float, name: str) -> tuple[float, float]:
+    """The values of black and white of a picture whose values go from ``low`` to ``high``."""
     declared = (_tag(picture, _FLOAT_LEAST) or 0.0, _tag(picture, _FLOAT_MOST) or _tag(picture, _MOST) or 0.0)
     spare = _ROUNDING if picture.mode == "F" else 0.0
     if declared[0] < declared[1] and declared[0] - spare <= low and high <= declared[1] + spare:
         return declared
-    if bits is not None and bits < 16 and picture.mode.startswith("I;16") and not _scaled(values, bits):
-        most = 2.0**bits - 1
-        if high <= most:
-            return 0.0, most
+    most = 65535.0 if bits is None else 2.0**bits - 1
+    if most < 65535 and high <= most and picture.mode.startswith("I;16") and not _shifted(picture, bits or 0):
+        return 0.0, most
     for white in _whites(picture):
         if low >= -spare and high <= white + spare:
             return 0.0, white
@@ -80,9 +87,10 @@ def _whites(picture: Image) -> tuple[float, ...]:
     return (2.0**stored - 1,) if stored < 16 else (65535.0,)
 
 
-def _scaled(values: np.ndarray, bits: int) -> bool:
+def _shifted(picture: Image, bits: int) -> bool:
     """Whether samples of fewer bits are shifted up to sixteen, as PNG's specification asks."""
-    return bool((values & (2 ** (16 - bits) - 1) == 0).all())
+    empty = 2 ** (16 - bits) - 1
+    return all(bool((values & empty == 0).all()) for _, values in _stripes(picture))
 
 
 def _tag(picture: Image, number: int) -> float | None:

@@ -177,6 +177,6 @@ def _upright_rgb(picture: Image, orientation: int, bits: int | None, name: str) 
             flat = on_white(picture)
     else:
         flat = picture.convert("RGB")
-    upright = turned(flat, orientation).copy()
+    upright = turned(flat, orientation)
     upright.info.clear()  # else it would be turned again when it is given anew
     return Opened(upright, (*notes, *findings_of(upright)))
