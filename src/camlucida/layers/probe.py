@@ -57,7 +57,7 @@ def probe(
             shown = pictures(like, draw)
             try:
                 seen = _seen(module, shown, layouts, PICTURES)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 seen = _seen(module, shown, layouts, 1)
