@@ -74,9 +74,26 @@ def test_whatever_is_raised_is_one_pictures(
     run(command, "f", *TINY, code=2)
     out, err = capsys.readouterr()
     assert out.startswith("results/good")
-    assert err.startswith(f"camlucida: f/bad.png: unexpected {type(error).__name__}: ")
-    assert "--debug" in err
+    if isinstance(error, MemoryError):
+        assert err == "camlucida: f/bad.png: needs more memory than there is, scale it down\n"
+    else:
+        assert err.startswith(f"camlucida: f/bad.png: unexpected {type(error).__name__}: ")
+        assert "--debug" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["explain", "compare"])
+def test_a_folder_that_fails_does_not_end_a_run_either(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    Path("empty").mkdir()
+    run(command, "empty", "f", *TINY, code=2)
+    out, err = capsys.readouterr()
+    assert out.startswith("results/good")
+    assert err.startswith("camlucida: folder empty holds no picture")
+    run(command, "empty", *TINY, code=2)
+    run(command, "empty", "f/gone.png", *TINY, code=2)
+    assert capsys.readouterr().err.count("\n") == 3
 
 
 def test_debug_shows_where_one_picture_failed(

@@ -58,7 +58,8 @@ def written_whole(path: Path, never: Sequence[Path] = (), overwrite: bool = Fals
             yield temporary
             temporary.replace(path)
         finally:
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
             temporary.unlink(missing_ok=True)
 
 
@@ -135,8 +136,8 @@ def _said(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _temporary(path: Path) -> tuple[Path, int]:
-    """A new file in the folder of ``path``, with the user's own permissions, and an open handle on it.
+def _temporary(path: Path) -> tuple[Path, int | None]:
+    """A new file in the folder of ``path``, with the user's own permissions; an open handle if it is locked.
 
     The handle holds a lock until the file has its name, and the system frees that when the process is killed:
     so a later run knows which files were left behind.
@@ -147,9 +148,11 @@ def _temporary(path: Path) -> tuple[Path, int]:
             handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the user's umask
         except FileExistsError:
             continue
-        if flock is not None:
-            with suppress(OSError):  # some network folders have no locks
-                flock(handle, LOCK_EX | LOCK_NB)
+        if flock is None:
+            os.close(handle)
+            return temporary, None
+        with suppress(OSError):  # some network folders have no locks
+            flock(handle, LOCK_EX | LOCK_NB)
         if temporary.exists():  # and no other run took it for a left one before it was locked
             return temporary, handle
         os.close(handle)

@@ -39,7 +39,7 @@ def explain(
         What `camlucida layers MODEL` lists; the model's default unless said. Repeat it for several.
     """
     settings, layers = question.options(), layer or (None,)
-    paths = pictures_in(pictures, result.quiet)
+    paths, failed = pictures_in(pictures, result.quiet)
     each = len(question.method) * len(question.targets) * len(layers)
     result.check(len(paths) * each)
     outputs = Outputs(result, inputs_of(paths, [model], options))
@@ -53,7 +53,7 @@ def explain(
         )
         yield from _written(explanations, _names(stem, explanations), outputs)
 
-    each_picture(paths, one, "explaining", result.quiet)
+    each_picture(paths, one, "explaining", result.quiet, failed)
 
 
 def _names(stem: str, explanations: Sequence[Explanation]) -> list[str]:

@@ -19,21 +19,33 @@ Fields = Sequence[object]  # of a line about a result
 DEBUG: ContextVar[bool] = ContextVar("debug", default=False)  # whether `--debug` was given
 
 
-def pictures_in(sources: Sequence[Path], quiet: bool) -> list[Path]:
-    """The pictures meant by paths; what is passed over in folders is said, once.
+def pictures_in(sources: Sequence[Path], quiet: bool) -> tuple[list[Path], bool]:
+    """The pictures meant by paths, and whether any of several folders failed, which is said.
+
+    What is passed over in folders is said, too, in one line.
 
     Raises:
-        PictureError: a folder holds no picture, or cannot be read.
+        PictureError: the only folder holds no picture, or cannot be read.
     """
     from camlucida.images import find, passed_over
 
-    found = list(find(sources))
-    left_out = passed_over(sources)
+    found: list[Path] = []
+    left_out: list[Path] = []
+    failed = False
+    for source in sources:
+        try:
+            found += find([source])
+            left_out += passed_over([source])
+        except CamlucidaError as error:
+            if len(sources) == 1:
+                raise
+            say_error(str(error))
+            failed = True
     if left_out:
         names = ", ".join(printable(path.name, 60) for path in left_out[:5])
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         say_note(f"passed over, being no pictures by their names: {names}{more}", quiet)
-    return found
+    return found, failed
 
 
 def stems_of(paths: Sequence[Path]) -> list[str]:
@@ -42,24 +54,28 @@ def stems_of(paths: Sequence[Path]) -> list[str]:
 
 
 def each_picture(
-    paths: Sequence[Path], work: Callable[[Path, str], Iterator[Fields]], what: str, quiet: bool
+    paths: Sequence[Path],
+    work: Callable[[Path, str], Iterator[Fields]],
+    what: str,
+    quiet: bool,
+    failed: bool = False,
 ) -> None:
     """``work(path, stem)`` for each picture, whose lines are printed as they come.
 
-    A picture that fails does not keep the others from being done, whatever goes wrong with it.
+    A picture that fails does not keep the others from being done, whatever goes wrong with it. ``failed`` says
+    that something failed before.
 
     Raises:
-        SystemExit: with 2, after all is done, if one of several failed.
+        SystemExit: with 2, after all is done, if something failed and others did not.
         Exception: the only picture failed.
     """
-    failed = False
     for path, stem in tracked(list(zip(paths, stems_of(paths), strict=True)), what, quiet):
         lines = work(path, stem)
         while True:
             try:
                 fields = next(lines, None)
             except Exception as error:  # a user's file, and perhaps a user's model, is run
-                if len(paths) == 1:
+                if len(paths) == 1 and not failed:
                     raise
                 _say_failed(path, error)
                 failed = True
@@ -76,7 +92,9 @@ def _say_failed(path: Path, error: Exception) -> None:
     if DEBUG.get():
         traceback.print_exception(error)
     message = str(error)
-    if not isinstance(error, CamlucidaError):
+    if isinstance(error, MemoryError):
+        message = "needs more memory than there is, scale it down"
+    elif not isinstance(error, CamlucidaError):
         message = (
             f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints"
         )

@@ -42,9 +42,11 @@ def compare(
     """
     from camlucida.models.embedded import DEFAULT_MODEL
 
-    paths = pictures_in(pictures, result.quiet)
+    paths, failed = pictures_in(pictures, result.quiet)
     names = [*_tutorial_models(tutorial), *model] or [DEFAULT_MODEL]
     draw_sheets(names, paths, question, options, result)
+    if failed:
+        raise SystemExit(2)
 
 
 def draw_sheets(

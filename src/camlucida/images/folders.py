@@ -53,7 +53,7 @@ def passed_over(sources: Sequence[Path]) -> list[Path]:
 def _sorted_out(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """Pictures, other files and folders in a folder, each in order of name."""
     inside = sorted(_listed(folder))
-    folders = [path for path in inside if path.is_dir()]
+    folders = [path for path in inside if is_folder(path)]
     files = [path for path in inside if path not in set(folders)]
     pictures = [path for path in files if is_picture_name(path)]
     return pictures, [path for path in files if not is_picture_name(path)], folders
