@@ -353,6 +353,12 @@ def test_good_weights_are_loaded(tmp_path, name, write, classes, give):
     assert (explanation.label is None) == (classes != 1000)
 
 
+def test_labels_nested_without_end_are_refused(tmp_path):
+    (tmp_path / "labels.json").write_text("[" * 100_000)
+    with pytest.raises(OptionError, match=r"labels\.json is not JSON \(.*\), give a text file"):
+        Explainer(zoo.resnet(), labels=tmp_path / "labels.json")
+
+
 # ------------------------------------------------------------------------------------------- embedded weights
 
 

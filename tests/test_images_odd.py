@@ -571,11 +571,16 @@ def test_a_long_name_is_not_repeated(tmp_path):
 
 
 def test_what_is_passed_over_in_a_folder_is_known(tmp_path):
-    for name in ("a.jpg", "._a.jpg", "b.jfif", "c.HEIC", "notes.txt"):
+    for name in ("a.jpg", "._a.jpg", "b.jfif", "c.HEIC", "notes.txt", ".camlucida-0a1b2c3d.png"):
         (tmp_path / name).touch()
     (tmp_path / "more").mkdir()
     assert [path.name for path in images.find([tmp_path])] == ["a.jpg", "b.jfif", "c.HEIC"]
-    assert [path.name for path in images.passed_over([tmp_path])] == ["._a.jpg", "more", "notes.txt"]
+    assert [path.name for path in images.passed_over([tmp_path])] == [
+        "._a.jpg",
+        ".camlucida-0a1b2c3d.png",
+        "more",
+        "notes.txt",
+    ]
     assert images.passed_over([tmp_path / "a.jpg"]) == []
 
 

@@ -30,7 +30,7 @@ WRITER = f"camlucida {__version__}"
 WRITTEN_BY = "written_by"  # the first key of JSON
 CSV_BEGINS = "path,way,class,probability"  # the columns that evaluation.csv has first
 
-_TEMPORARY = ".camlucida-"
+TEMPORARY = ".camlucida-"  # what names of files begin with while they are written
 _TOKEN = 8  # letters behind that
 _HEAD = 4096  # bytes at either end of a file that are searched for a mark
 _MARK = re.compile(
@@ -143,7 +143,7 @@ def _temporary(path: Path) -> tuple[Path, int | None]:
     so a later run knows which files were left behind.
     """
     while True:
-        temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(_TOKEN // 2)}{path.suffix[:8]}")
+        temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(_TOKEN // 2)}{path.suffix[:8]}")
         try:
             handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the user's umask
         except FileExistsError:
@@ -163,8 +163,8 @@ def remove_stale(folder: Path) -> None:
     """Remove the temporary files that runs which were killed left in ``folder``: once a process and folder."""
     if flock is None:
         return
-    for file in folder.glob(f"{_TEMPORARY}*"):
-        token = file.name.removeprefix(_TEMPORARY)[:_TOKEN]
+    for file in folder.glob(f"{TEMPORARY}*"):
+        token = file.name.removeprefix(TEMPORARY)[:_TOKEN]
         if (
             len(token) < _TOKEN
             or set(token) - set("0123456789abcdef")

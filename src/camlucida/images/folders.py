@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from camlucida.errors import PictureError, printable
-from camlucida.files import is_folder
+from camlucida.files import TEMPORARY, is_folder
 from camlucida.images.formats import SUFFIXES
 
 
 def is_picture_name(path: Path) -> bool:
-    """Whether a file in a folder is taken for a picture: by its suffix, and no AppleDouble file of macOS."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    """Whether a file in a folder is taken for a picture: by its suffix.
+
+    AppleDouble files of macOS are none, nor are results that are just being written.
+    """
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(("._", TEMPORARY))
 
 
 def find(sources: Sequence[Path]) -> Iterator[Path]:
