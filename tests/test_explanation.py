@@ -151,13 +151,15 @@ def test_a_real_explanation_comes_back_the_same(tmp_path, explainer):
 # --------------------------------------------------------------------------------------- whole or not at all
 
 
-def half_written(picture: Image.Image, target: Path, **_: Any) -> None:
-    Path(target).write_bytes(b"half a pict")
+def half_written(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content[:11])
     raise OSError(28, "No space left on device")
 
 
-def broken_off(picture: Image.Image, target: Path, **_: Any) -> None:
-    Path(target).write_bytes(b"half a pict")
+def broken_off(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content[:11])
     raise KeyboardInterrupt
 
 
@@ -172,7 +174,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch, there, 
     if there:
         made().save(tmp_path / "a.png")
         older = (tmp_path / "a.png").read_bytes()
-    monkeypatch.setattr(Image.Image, "save", failure)
+    monkeypatch.setattr(Path, "write_bytes", failure)
     with pytest.raises(raised):
         made().save(tmp_path / "a.png")
     assert names(tmp_path) == ["a.png"] * there
@@ -181,7 +183,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch, there, 
 
 
 def test_the_error_says_where_and_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image.Image, "save", half_written)
+    monkeypatch.setattr(Path, "write_bytes", half_written)
     with pytest.raises(
         OutputError, match=r"a\.png cannot be written \(No space left on device\), give another"
     ):
@@ -200,7 +202,7 @@ def test_the_raw_map_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_a_contact_sheet_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image.Image, "save", half_written)
+    monkeypatch.setattr(Path, "write_bytes", half_written)
     with pytest.raises(OutputError):
         Sheet([[made()]], ["a"], [["b"]]).save(tmp_path / "a.png")
     assert names(tmp_path) == []

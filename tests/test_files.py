@@ -281,6 +281,31 @@ def test_permissions_follow_the_umask_which_is_never_touched(
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666 & ~mask}
 
 
+FILLS_UP = """
+import resource, signal, sys
+from pathlib import Path
+from PIL import Image
+from camlucida.errors import OutputError
+from camlucida.files import save_picture
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))
+try:
+    save_picture(Image.effect_noise((99, 99), 80).convert("RGB"), Path(sys.argv[1]))
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the size of files cannot be limited there")
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_disk_that_takes_only_a_part_is_noticed(tmp_path: Path, suffix: str) -> None:
+    """As one does that is nearly full."""
+    command = [sys.executable, "-c", FILLS_UP, str(tmp_path / f"a.{suffix}")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "cannot be written (File too large)" in said
+    assert contents(tmp_path) == {}
+
+
 # ----------------------------------------------------------------------------------------------- left behind
 
 WRITES_FOR_EVER = """

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,23 +189,32 @@ def save_picture(picture: Image, path: Path, never: Sequence[Path] = (), overwri
         OptionError: its name ends in none of the formats.
         OutputError: it cannot be written, or would replace a file that it must not.
     """
-    from PIL.Image import Exif
-
     suffix = path.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg", ".webp"):
         raise OptionError(f"pictures are saved as {', '.join(FORMATS)}, got {printable(path.name)!r}")
+    check_writable(path, never, overwrite)
+    encoded = _encoded(picture, path, suffix)
     with written_whole(path, never, overwrite) as file:
-        try:
-            if suffix == ".png":
-                picture.save(file, format="PNG", pnginfo=_png_mark())
-            elif suffix == ".webp":
-                exif = Exif()
-                exif[0x0131] = WRITER  # Software
-                picture.save(file, format="WEBP", quality=92, exif=exif)
-            else:
-                picture.save(file, format="JPEG", quality=92, comment=WRITER)
-        except ValueError as error:  # Pillow's word for a picture too large for the format
-            raise OutputError(f"{printable(path)} cannot be written ({error}), save it as .png") from error
+        file.write_bytes(encoded)  # Pillow itself would not notice where a disk takes only a part
+
+
+def _encoded(picture: Image, path: Path, suffix: str) -> bytes:
+    """The picture as a file's content, with camlucida's mark."""
+    from PIL.Image import Exif
+
+    buffer = BytesIO()
+    try:
+        if suffix == ".png":
+            picture.save(buffer, format="PNG", pnginfo=_png_mark())
+        elif suffix == ".webp":
+            exif = Exif()
+            exif[0x0131] = WRITER  # Software
+            picture.save(buffer, format="WEBP", quality=92, exif=exif)
+        else:
+            picture.save(buffer, format="JPEG", quality=92, comment=WRITER)
+    except (ValueError, OSError) as error:  # Pillow's words for a picture too large for the format
+        raise OutputError(f"{printable(path)} cannot be written ({error}), save it as .png") from error
+    return buffer.getvalue()
 
 
 def _png_mark() -> object:
@@ -217,8 +227,6 @@ def _png_mark() -> object:
 
 def png_bytes(picture: Image) -> bytes:
     """A picture as PNG."""
-    import io
-
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
