@@ -3,6 +3,7 @@
 import re
 import socket
 import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,16 @@ def write_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
+def write_bomb(path: Path) -> None:
+    """A checkpoint of 40 MB of zeros, packed."""
+    torch.save({"fc.weight": torch.zeros(10_000_000)}, path)
+    with zipfile.ZipFile(path) as whole:
+        members = {info.filename: whole.read(info) for info in whole.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+
+
 # file name → how it is written, what the error says
 NOT_WEIGHTS = {
     "folder.pth": (Path.mkdir, "no weights at .*, give a safetensors file or a checkpoint"),
@@ -271,6 +282,19 @@ NOT_WEIGHTS = {
         "neither safetensors nor .*save it anew with",
     ),
     "half.pth": (write_half, "neither safetensors nor a checkpoint"),
+    "bomb.pth": (write_bomb, "it claims 40 MB and has 0\\.0 MB"),
+    "claim.pth": (
+        lambda path: torch.save({"fc.weight": torch.zeros(1).expand(2_000_000, 1280)}, path),
+        r"fc\.weight claims \(2000000, 1280\), which the file does not hold",
+    ),
+    "sparse.pth": (
+        lambda path: torch.save({"fc.weight": torch.zeros(2, 3).to_sparse()}, path),
+        "fc.weight claims .* does not hold",
+    ),
+    "meta.pth": (
+        lambda path: torch.save({"fc.weight": torch.zeros(2_000_000, 1280, device="meta")}, path),
+        "fc.weight claims .* does not hold",
+    ),
     "tensor.pth": (lambda path: torch.save(torch.zeros(3), path), "neither safetensors nor a checkpoint"),
     "list.pth": (lambda path: torch.save([torch.zeros(3)], path), "neither safetensors nor a checkpoint"),
     "numbers.pth": (lambda path: torch.save({1: torch.zeros(3)}, path), "neither safetensors nor a checkpoint"),
@@ -327,6 +351,12 @@ def test_good_weights_are_loaded(tmp_path, name, write, classes, give):
         assert torch.equal(explainer.module(zoo.noise()), network(zoo.noise()))
     explanation = explainer.explain(photo(), targets=[classes - 1])[0]
     assert (explanation.label is None) == (classes != 1000)
+
+
+def test_labels_nested_without_end_are_refused(tmp_path):
+    (tmp_path / "labels.json").write_text("[" * 100_000)
+    with pytest.raises(OptionError, match=r"labels\.json is not JSON \(.*\), give a text file"):
+        Explainer(zoo.resnet(), labels=tmp_path / "labels.json")
 
 
 # ------------------------------------------------------------------------------------------- embedded weights

@@ -329,9 +329,9 @@ def test_a_decompression_bomb_is_refused(tmp_path, side):
 
 def test_a_picture_of_just_the_limit_is_opened(tmp_path, monkeypatch):
     path = saved(tmp_path, Image.fromarray(noise(10, 10)), "a.png")
-    monkeypatch.setattr(images, "PIXEL_LIMIT", 100)
+    monkeypatch.setattr("camlucida.images.opening.PIXEL_LIMIT", 100)
     images.load(path)
-    monkeypatch.setattr(images, "PIXEL_LIMIT", 99)
+    monkeypatch.setattr("camlucida.images.opening.PIXEL_LIMIT", 99)
     with pytest.raises(PictureError, match="scale it down"):
         images.load(path)
 

@@ -23,6 +23,7 @@ FLOORS = [
     ["resume", "derivatives"],
     ["runs", "smoothing"],
     ["capture"],
+    ["saved"],
     ["explanation", "prepare", "pipeline", "work"],
     ["batch_maps"],
     ["batch"],
@@ -38,6 +39,7 @@ WITHIN = {
     ("custody", "snapshot"),
     ("custody", "straight"),
     ("explainer", "settings"),
+    ("images", "health"),
 }
 HEAVY = (
     *("torch", "timm", "transformers", "torchvision", "numpy", "PIL", "matplotlib", "skimage", "rich.progress"),

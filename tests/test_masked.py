@@ -490,7 +490,7 @@ def test_chunks_give_all_rows_in_order(count: int) -> None:
 class OfLittleRoom(nn.Module):
     """Runs out of memory above ``room`` pictures at once."""
 
-    def __init__(self, room: int, error: RuntimeError) -> None:
+    def __init__(self, room: int, error: Exception) -> None:
         super().__init__()
         self.network, self.room, self.error = zoo.redraw(zoo.resnet()), room, error
 
@@ -500,11 +500,15 @@ class OfLittleRoom(nn.Module):
         return self.network(inputs)
 
 
-ENDS = [torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory: …")]
+ENDS = [
+    torch.OutOfMemoryError("no room"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: …"),
+    MemoryError(),
+]
 
 
-@pytest.mark.parametrize("error", ENDS, ids=["cuda", "cpu"])
-def test_a_batch_larger_than_memory_is_halved_and_said(error: RuntimeError) -> None:
+@pytest.mark.parametrize("error", ENDS, ids=["cuda", "cpu", "python"])
+def test_a_batch_larger_than_memory_is_halved_and_said(error: Exception) -> None:
     module, pictures = OfLittleRoom(2, error), zoo.noise(5)
     found = explained(module, pictures, ["gradcam"], targets=[1], layers=["network.layer4"])
     wanted = explained(module.network, pictures, ["gradcam"], targets=[1], layers=["layer4"])

@@ -41,7 +41,8 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
         halves = smaller.split(-(-len(work.pictures) // 2))
         return [one for half in halves for one in explain_batch(ready, half)]
     if failed is not None and not single:  # the views of one picture are a batch as well
-        found, failed = _tried(ready, replace(work, notes=(memory_ended("fewer views"),)), one_by_one=True)
+        work = replace(work, notes=(memory_ended("fewer views"),))
+        found, failed = _tried(ready, work, one_by_one=True)
     if found is None:
         raise ModelError(
             "one picture is more than this device's memory: use a smaller model, or another device"
@@ -130,7 +131,7 @@ def _explanations(
                         shown=drawn_on,
                         source=one.source,
                         spread=mapped.spread,
-                        notes=(*mapped.notes, *_layer_notes(work, place, m), *work.notes),
+                        notes=(*one.notes, *mapped.notes, *_layer_notes(work, place, m), *work.notes),
                     )
                 )
     return explanations

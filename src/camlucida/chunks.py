@@ -73,7 +73,7 @@ def in_chunks(run: Callable[[range], Tensor], count: int, pace: Pace) -> Tensor:
         begun = time.perf_counter()
         try:
             results.append(run(indices).cpu())
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             pace.retreat()

@@ -3,6 +3,11 @@
 Every message says what was expected, what came, and what to do next, in one sentence.
 """
 
+from __future__ import annotations
+
+import unicodedata
+from pathlib import PurePath
+
 
 class CamlucidaError(Exception):
     """Anything camlucida refuses to do; the command line turns it into one line and exit code 2."""
@@ -51,6 +56,30 @@ def one_of(kind: str, given: str, known: list[str], hint: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device's memory has ended: of CUDA's own type, or by what the CPU and MPS say."""
+    """Whether memory has ended: Python's own error, CUDA's, or by what the CPU and MPS say."""
+    if isinstance(error, MemoryError):
+        return True
     said = ("can't allocate memory", "MPS backend out of memory")
     return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
+
+
+def printable(text: str | PurePath, longest: int = 400) -> str:
+    """A name as it can be shown anywhere: on one line, its control characters escaped, its middle left out.
+
+    Names of files may hold anything: line ends, a terminal's escape codes, bytes that are no UTF-8.
+    """
+    shown = "".join(map(_escaped, str(text)))
+    half = longest // 2
+    return shown if len(shown) <= longest else f"{shown[:half]}…{shown[-half:]}"
+
+
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _escaped(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    if 0xDC80 <= ord(letter) <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    hidden = letter in _DIRECTIONS or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
+    return letter.encode("unicode_escape").decode() if hidden else letter

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from zipfile import BadZipFile
 
-from camlucida.errors import OptionError, OutputError
-from camlucida.files import png_bytes, save_picture, written_whole
+from camlucida import saved
+from camlucida.errors import OptionError
+from camlucida.files import png_bytes, save_picture
 from camlucida.health import Finding, examine
 from camlucida.heatmap import Scale, lay, limit
 from camlucida.images import Frame
@@ -129,35 +128,36 @@ class Explanation:
             raise OptionError(f"there is no {show} to show: 'spread' comes with aug smoothing (`--aug-smooth`)")
         return self.spread
 
-    def save(self, path: str | Path, **drawing: Any) -> Path:
+    def save(
+        self, path: str | Path, *, never: Sequence[Path] = (), overwrite: bool = False, **drawing: Any
+    ) -> Path:
         """Write the overlay (.png, .jpg, .webp; ``drawing`` goes to ``overlay``) or, as .npz, everything.
 
-        The .npz holds the raw map and the picture, the .json beside it says what made them.
+        The .npz holds the raw map, the picture and what made them, all that ``load`` needs; the .json beside it
+        has the last of these once more, for people and other programs.
+
+        ``never`` are files that must not be written over, besides the input picture; ``overwrite`` lets a file
+        be replaced that camlucida did not write.
 
         Raises:
-            OutputError: the file cannot be written, or is the input.
+            OutputError: the file cannot be written, is an input, or is there already and not camlucida's.
             OptionError: its name ends in none of these.
         """
-        path = Path(path)
-        if path.suffix.lower() == ".npz":
-            return self._save_raw(path)
-        save_picture(self.overlay(**drawing), path, never=self.source)
-        return path
-
-    def _save_raw(self, path: Path) -> Path:
         import numpy as np
 
-        with written_whole(path, never=self.source) as file, file.open("wb") as stream:
+        path = Path(path)
+        inputs = [*never, *([] if self.source is None else [self.source])]
+        if path.suffix.lower() == ".npz":
             maps = {"heatmap": self.heatmap} | ({} if self.spread is None else {"spread": self.spread})
             arrays: dict[str, Any] = {name: one.detach().cpu().numpy() for name, one in maps.items()}
-            np.savez_compressed(stream, **arrays, picture=np.asarray(self.picture))
-        manifest = path.with_suffix(".json")
-        with written_whole(manifest, never=self.source) as file:
-            file.write_text(json.dumps(self.manifest(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            arrays["picture"] = np.asarray(self.picture)
+            saved.write(path, arrays, self.manifest(), inputs, overwrite)
+        else:
+            save_picture(self.overlay(**drawing), path, inputs, overwrite)
         return path
 
     def manifest(self) -> dict[str, Any]:
-        """All but the pixels, as it stands in the json."""
+        """All but the pixels, as it stands in the .json."""
         return {
             "index": self.index,
             "label": self.label,
@@ -172,43 +172,30 @@ class Explanation:
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
-        """What ``save`` wrote as .npz and .json.
+        """What ``save`` wrote as .npz.
 
         Raises:
-            OutputError: there is no such pair, or it was not written by camlucida.
+            OutputError: there is no such file, it is damaged, or camlucida did not write it.
         """
-        import numpy as np
         import torch
         from PIL import Image
 
-        path = Path(path)
-        try:
-            facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                heatmap, picture = torch.from_numpy(arrays["heatmap"]), Image.fromarray(arrays["picture"])
-                spread = torch.from_numpy(arrays["spread"]) if "spread" in arrays else None
-            if heatmap.ndim != 2 or picture.mode != "RGB":
-                raise ValueError(f"a map {tuple(heatmap.shape)} and a picture of mode {picture.mode}")
-            names = Provenance.__dataclass_fields__
-            return cls(
-                heatmap=heatmap,
-                index=facts["index"],
-                label=facts["label"],
-                score=facts["score"],
-                probability=facts["probability"],
-                provenance=Provenance(
-                    **{name: facts[name] for name in names} | {"smooth": tuple(facts["smooth"])}
-                ),
-                frame=Frame(**{name: tuple(value) for name, value in facts["frame"].items()}),
-                shown=picture,
-                source=None if facts["source"] is None else Path(facts["source"]),
-                spread=spread,
-                notes=tuple(Finding(**one) for one in facts["health"][: facts["notes"]]),
-            )
-        except (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise OutputError(
-                f"{path} and its .json are not an explanation that camlucida saved ({error}): save it anew"
-            ) from error
+        found = saved.read(Path(path))
+        facts, maps = found.manifest, {name: torch.from_numpy(one) for name, one in found.arrays.items()}
+        names = Provenance.__dataclass_fields__
+        return cls(
+            heatmap=maps["heatmap"],
+            index=facts["index"],
+            label=facts["label"],
+            score=facts["score"],
+            probability=facts["probability"],
+            provenance=Provenance(**{name: facts[name] for name in names} | {"smooth": tuple(facts["smooth"])}),
+            frame=Frame(**{name: tuple(value) for name, value in facts["frame"].items()}),
+            shown=Image.fromarray(found.arrays["picture"]),
+            source=None if facts["source"] is None else Path(facts["source"]),
+            spread=maps.get("spread"),
+            notes=tuple(Finding(**one) for one in facts["health"][: facts["notes"]]),
+        )
 
     def _repr_png_(self) -> bytes:
         return png_bytes(self.overlay())

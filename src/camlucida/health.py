@@ -70,6 +70,28 @@ def _border(heatmap: Tensor, high: float) -> tuple[Finding, ...]:
     return (Finding("border", found, "compare with another layer or a shifted crop before you believe it"),)
 
 
+def narrow_range(low: int, high: int) -> Finding:
+    """Of a picture whose values, as eight bits, lie from ``low`` to ``high`` but for a few."""
+    found = f"the picture uses {low} to {high} of 255 grey levels, less than a tenth"
+    advice = (
+        "if it should not look so flat, scale its values to 0…255, or write the largest into the file (TIFF's "
+        "MaxSampleValue, PNG's sBIT)"
+    )
+    return Finding("narrow-range", found, advice)
+
+
+def band_left_out() -> Finding:
+    """Of a TIFF whose last band may be alpha by the file's tags, and is not by its values."""
+    found = "the picture's last band does not look like transparency and is left out"
+    return Finding("band-left-out", found, "lay the picture on white yourself if it is transparency")
+
+
+def unlikely_alpha() -> Finding:
+    """Of an array whose fourth band is taken as alpha, as always, and does not look like it."""
+    found = "the array's fourth band is taken for transparency and does not look like it"
+    return Finding("unlikely-alpha", found, "leave it out (`array[..., :3]`) if it is another band")
+
+
 def zero_gradient() -> Finding:
     """Of a layer whose gradient is zero everywhere."""
     found = "the score does not change with any position of this layer"

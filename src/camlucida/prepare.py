@@ -19,12 +19,14 @@ from camlucida.models.preprocessing import preprocessing
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from camlucida.health import Finding
+
 
 @dataclass(frozen=True)
 class Prepared:
     """The model's input (channels, height, width), where it lies, the picture if there is one, and its file.
 
-    ``number`` is its place among the pictures asked for.
+    ``number`` is its place among the pictures asked for. ``notes`` are findings from reading the picture.
     """
 
     tensor: Tensor
@@ -32,6 +34,7 @@ class Prepared:
     picture: Image | None
     source: Path | None
     number: int = 0
+    notes: tuple[Finding, ...] = ()
 
 
 def preprocess_named(preprocess: Any, adapter: Adapter) -> Preprocess:
@@ -71,10 +74,10 @@ def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> Prepared:
         tensor = _checked(picture, adapter)
         frame = Frame.whole((int(tensor.shape[1]), int(tensor.shape[2])))
         return Prepared(tensor.to(place.device, place.dtype), frame, None, None)
-    loaded = images.load(picture)
-    tensor, frame = preprocess(loaded)
+    loaded = images.opened(picture)
+    tensor, frame = preprocess(loaded.picture)
     source = Path(picture) if isinstance(picture, (str, Path)) else None
-    return Prepared(tensor.to(place.device, place.dtype), frame, loaded, source)
+    return Prepared(tensor.to(place.device, place.dtype), frame, loaded.picture, source, notes=loaded.notes)
 
 
 def batches(prepared: Sequence[Prepared], size: int) -> Iterator[tuple[int, list[Prepared]]]:

@@ -7,6 +7,7 @@ it needs; its keyword-only parameters, with their defaults, are its options.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -186,6 +187,8 @@ def _documented(doc: str, name: str) -> str:
         head, colon, text = line.strip().partition(":")
         if colon and head == name:
             return text.strip()
+    if sys.flags.optimize > 1:  # `python -OO` takes docstrings away
+        return ""
     raise ValueError(f"option {name!r} needs a docstring line '{name}: what it does'")
 
 

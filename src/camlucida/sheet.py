@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from camlucida.explanation import Explanation, Show
-from camlucida.files import png_bytes, same_file, save_picture
+from camlucida.files import png_bytes, save_picture
 from camlucida.heatmap import Scale, limit
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
 from camlucida.render.overlay import DEFAULT_ALPHA
@@ -52,22 +52,20 @@ class Sheet:
         return sheet(cells, ["picture", *self.columns], self.labels)
 
     def save(
-        self,
-        path: str | Path,
-        alpha: float = DEFAULT_ALPHA,
-        colormap: str = DEFAULT_COLORMAP,
-        scale: Scale = "picture",
-        show: Show = "map",
+        self, path: str | Path, *, never: Sequence[Path] = (), overwrite: bool = False, **drawing: Any
     ) -> Path:
-        """Write the contact sheet as .png, .jpg or .webp.
+        """Write the contact sheet as .png, .jpg or .webp; ``drawing`` goes to ``picture``.
+
+        ``never`` are files that must not be written over, besides the input pictures; ``overwrite`` lets a file
+        be replaced that camlucida did not write.
 
         Raises:
-            OutputError: the file cannot be written, or is an input.
+            OutputError: the file cannot be written, is an input, or is there already and not camlucida's.
         """
         path = Path(path)
         sources = {explanation.source for explanation in self.explanations} - {None}
-        same = next((source for source in sources if source and same_file(path, source)), None)
-        save_picture(self.picture(alpha, colormap, scale, show), path, never=same)
+        inputs = [*never, *(source for source in sources if source)]
+        save_picture(self.picture(**drawing), path, inputs, overwrite)
         return path
 
     def _repr_png_(self) -> bytes:

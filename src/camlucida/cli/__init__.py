@@ -17,8 +17,9 @@ from camlucida import __version__
 from camlucida.cli.demonstration import demo
 from camlucida.cli.doctor import doctor
 from camlucida.cli.drawing import explain
-from camlucida.cli.listing import clear, layers, methods, models
-from camlucida.cli.measuring import evaluate, metrics, recommend
+from camlucida.cli.listing import clear, layers, methods, metrics, models
+from camlucida.cli.measuring import evaluate, recommend
+from camlucida.cli.run import DEBUG
 from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
 from camlucida.errors import CamlucidaError
@@ -41,6 +42,7 @@ def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     debug: Annotated[bool, Parameter(negative="", help="Show where an error came from.")] = False,
 ) -> None:
+    DEBUG.set(debug)
     if not debug:
         sys.excepthook = _briefly
     try:
@@ -59,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: with 2 where the user has to mend something, 130 where the user stopped it, 141 where nobody
             reads on (`camlucida methods | head`).
     """
+    os.environ.pop("MPLBACKEND", None)  # Jupyter's, which matplotlib refuses outside; none is used here
+    if sys.stdout is None:
+        say_error("results go to standard output, which is closed: leave it open, or send it to a file")
+        raise SystemExit(2)
     try:
         app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
@@ -69,8 +75,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say_error("stopped; pictures already written are whole")
         raise SystemExit(130) from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        _forget_stdout()
         raise SystemExit(141) from None
+    except OSError as error:
+        if not _stdout_failed():
+            raise
+        say_error(f"standard output cannot be written ({error.strerror or error}): send it somewhere else")
+        raise SystemExit(2) from None
+
+
+def _stdout_failed() -> bool:
+    """Whether it is standard output that cannot be written, tried with an empty line."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        _forget_stdout()
+        return True
+    return False
+
+
+def _forget_stdout() -> None:
+    """Let what was not written vanish; else Python complains about it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _briefly(kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from camlucida.cli.options import ModelOptions, slug
 from camlucida.cli.talk import tracked, waiting
@@ -14,6 +17,7 @@ def doctor(
     /,
     *,
     out: Path = Path("results"),
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     options: ModelOptions = ModelOptions(),
 ) -> None:
     """Everything about one model on one page: layer, layout, custody, speed, memory, and which methods work.
@@ -27,6 +31,8 @@ def doctor(
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
     out
         The folder for the probe's picture.
+    overwrite
+        Replace a file of that name that camlucida did not write as well.
     """
     from camlucida import diagnosis
     from camlucida.files import save_picture
@@ -42,7 +48,7 @@ def doctor(
     choice = explainer.known.default(picture)
     for layer, told in diagnosis.places(explainer, picture, choice).items():
         path = out / f"{slug(model)}-{slug(layer)}-probe.png"
-        save_picture(places_picture(told.numpy()), path)
+        save_picture(places_picture(told.numpy()), path, overwrite=overwrite)
         sys.stdout.write(f"{'probe':10}{path}\n")
     for method in tracked(list(entries()), "trying methods", quiet=False):
         one = diagnosis.worked(explainer, picture, method, forward)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from camlucida.cli.options import SEVERAL, ModelOptions, Question, Result, numbered, slug
-from camlucida.cli.run import each_picture, name_of_target, print_result
+from camlucida.cli.options import SEVERAL, ModelOptions, Question, Result, slug
+from camlucida.cli.outputs import Outputs, inputs_of, numbered
+from camlucida.cli.run import Fields, each_picture, fields_of, name_of_target, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
 
 if TYPE_CHECKING:
@@ -37,21 +38,22 @@ def explain(
     layer
         What `camlucida layers MODEL` lists; the model's default unless said. Repeat it for several.
     """
-    from camlucida.images import find
-
     settings, layers = question.options(), layer or (None,)
-    paths = list(find(pictures))
-    result.check(len(paths) * len(question.method) * len(question.targets) * len(layers))
+    paths, failed = pictures_in(pictures, result.quiet)
+    each = len(question.method) * len(question.targets) * len(layers)
+    result.check(len(paths) * each)
+    outputs = Outputs(result, inputs_of(paths, [model], options))
+    outputs.check(stems_of(paths) if each == 1 else ())
     with waiting(f"loading {model}", result.quiet):
         explainer = options.explainer(model)
 
-    def one(path: Path, stem: str) -> None:
+    def one(path: Path, stem: str) -> Iterator[Fields]:
         explanations = explainer.explain(
             path, question.method, question.targets, layers, settings, question.smooth
         )
-        _write(explanations, _names(stem, explanations), result)
+        yield from _written(explanations, _names(stem, explanations), outputs)
 
-    each_picture(paths, one, "explaining", result.quiet)
+    each_picture(paths, one, "explaining", result.quiet, failed)
 
 
 def _names(stem: str, explanations: Sequence[Explanation]) -> list[str]:
@@ -61,16 +63,18 @@ def _names(stem: str, explanations: Sequence[Explanation]) -> list[str]:
     return numbered(["-".join([stem, *(slug(fact[i]) for i in differing)]) for fact in facts])
 
 
-def _write(explanations: Sequence[Explanation], names: Sequence[str], result: Result) -> None:
+def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs: Outputs) -> Iterator[Fields]:
     from camlucida.heatmap import limit
     from camlucida.render.colour import diverging
 
+    result = outputs.result
     limits = limit([e.map_named(result.show) for e in explanations], result.scale, diverging(result.colormap))
+    drawing: dict[str, Any] = {"alpha": result.alpha, "colormap": result.colormap, "show": result.show}
     for explanation, name, full in zip(explanations, names, limits, strict=True):
-        path = result.path(name)
-        explanation.save(path, alpha=result.alpha, colormap=result.colormap, limit_at=full, show=result.show)
+        path = outputs.path(name)
+        explanation.save(path, **outputs.writing, **drawing, limit_at=full)
         if result.save_raw:
-            explanation.save(path.with_suffix(".npz"))
-        print_result(path, explanation)
+            explanation.save(path.with_suffix(".npz"), **outputs.writing)
+        yield fields_of(path, explanation)
         for finding in explanation.health:
             say_note(f"{path}: {finding}", result.quiet)

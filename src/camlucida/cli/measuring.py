@@ -1,4 +1,4 @@
-"""``camlucida evaluate``, ``recommend`` and ``metrics``: which maps can be trusted."""
+"""``camlucida evaluate`` and ``recommend``: which maps can be trusted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cyclopts import Group, Parameter
 
 from camlucida.cli.listing import print_table
 from camlucida.cli.options import SEVERAL, ModelOptions, parsed_options
+from camlucida.cli.outputs import inputs_of
 from camlucida.cli.talk import say_error, say_note, tracked, waiting
 from camlucida.errors import CamlucidaError
 
@@ -59,20 +60,11 @@ class Measuring:
     out: Path = Path("results/evaluation")
     """A folder. A run that was cut off goes on where it was."""
 
+    overwrite: Annotated[bool, Parameter(negative="")] = False
+    """Replace files that camlucida did not write as well. Inputs are never replaced."""
+
     quiet: Annotated[bool, Parameter(negative="")] = False
     """Say nothing but errors on stderr."""
-
-
-def metrics() -> None:
-    """List the measures: family, which way is better, between what they lie, their options and paper."""
-    from camlucida.metrics.registry import metrics as known
-
-    rows = [("metric", "family", "better", "range", "options", "paper", "what it says")]
-    for one in known().values():
-        options = ", ".join(f"{option.name}={option.default}" for option in one.options.values())
-        bounds = f"{one.bounds[0]:g} to {one.bounds[1]:g}"
-        rows.append((one.name, one.family, one.better, bounds, options or "–", one.paper.citation, one.summary))
-    print_table(rows)
 
 
 def evaluate(
@@ -98,11 +90,11 @@ def evaluate(
     """
     from camlucida.evaluation import report
 
-    explainer, items = _ready(source, model, measuring, options)
+    explainer, items, writing = _ready(source, model, measuring, options)
     found, asked = _measured(explainer, items, measuring, options, measuring.layer or (None,))
     if found.rows:
         print_table(found.table())
-        for path in report.write(found, measuring.out, asked):
+        for path in report.write(found, measuring.out, asked, **writing):
             sys.stdout.write(f"{path}\n")
     _end(found, measuring)
 
@@ -131,24 +123,30 @@ def recommend(
     from camlucida.evaluation import report
     from camlucida.evaluation.run import advice_table
 
-    explainer, items = _ready(source, model, measuring, options)
+    explainer, items, writing = _ready(source, model, measuring, options)
     with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
         layers = measuring.layer or tuple(explainer.known.stages(noise_for(explainer))[:3])
     found, asked = _measured(explainer, items, measuring, options, layers)
     if found.rows:
-        report.write(found, measuring.out, asked)
+        report.write(found, measuring.out, asked, **writing)
         print_table(advice_table(found))
     _end(found, measuring)
 
 
 def _ready(
     source: Path, model: str, measuring: Measuring, options: ModelOptions
-) -> tuple[Explainer, list[Item]]:
+) -> tuple[Explainer, list[Item], dict[str, Any]]:
+    """The model, what it is measured on, and what results must not replace."""
+    from camlucida.evaluation import report
     from camlucida.evaluation.items import items_in
 
     with waiting(f"loading {model}", measuring.quiet):
         explainer = options.explainer(model)
-    return explainer, items_in(source, explainer.adapter.labels, measuring.masks)
+    items = items_in(source, explainer.adapter.labels, measuring.masks)
+    read = [source, *(file for item in items for file in (item.path, item.mask) if file)]
+    writing: dict[str, Any] = {"never": inputs_of(read, [model], options), "overwrite": measuring.overwrite}
+    report.check(measuring.out, **writing)
+    return explainer, items, writing
 
 
 def _measured(

@@ -149,7 +149,10 @@ class Result:
     """Of pictures written into a folder."""
 
     save_raw: Annotated[bool, _OUTPUT] = False
-    """Also write the raw map and picture (.npz) and what made them (.json)."""
+    """Also write the raw map, the picture and what made them (.npz), and the last of these as .json."""
+
+    overwrite: Annotated[bool, _OUTPUT] = False
+    """Replace files that camlucida did not write as well. Inputs are never replaced."""
 
     quiet: Annotated[bool, _OUTPUT] = False
     """Say nothing but errors on stderr."""
@@ -170,13 +173,6 @@ class Result:
 
     def _is_file(self) -> bool:
         return self.out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
-
-
-def numbered(names: Sequence[str]) -> list[str]:
-    """Names that stand there again get a number, so that no result replaces another."""
-    return [
-        f"{name}-{names[:i].count(name) + 1}" if name in names[:i] else name for i, name in enumerate(names)
-    ]
 
 
 def slug(text: str) -> str:

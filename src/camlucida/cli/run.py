@@ -2,44 +2,109 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camlucida.cli.options import numbered
-from camlucida.cli.talk import say_error, tracked
-from camlucida.errors import CamlucidaError
+from camlucida.cli.outputs import numbered
+from camlucida.cli.talk import say_error, say_note, say_result, tracked
+from camlucida.errors import CamlucidaError, printable
 
 if TYPE_CHECKING:
     from camlucida.explanation import Explanation
 
+Fields = Sequence[object]  # of a line about a result
+DEBUG: ContextVar[bool] = ContextVar("debug", default=False)  # whether `--debug` was given
 
-def each_picture(paths: Sequence[Path], work: Callable[[Path, str], None], what: str, quiet: bool) -> None:
-    """``work(path, stem)`` for each picture; one that fails does not keep the others from being done.
+
+def pictures_in(sources: Sequence[Path], quiet: bool) -> tuple[list[Path], bool]:
+    """The pictures meant by paths, and whether any of several folders failed, which is said.
+
+    What is passed over in folders is said, too, in one line.
 
     Raises:
-        SystemExit: with 2, after all is done, if one of several failed.
-        CamlucidaError: the only picture failed.
+        PictureError: the only folder holds no picture, or cannot be read.
     """
-    stems = numbered([path.stem for path in paths])
+    from camlucida.images import find, passed_over
+
+    found: list[Path] = []
+    left_out: list[Path] = []
     failed = False
-    for path, stem in tracked(list(zip(paths, stems, strict=True)), what, quiet):
+    for source in sources:
         try:
-            work(path, stem)
+            found += find([source])
+            left_out += passed_over([source])
         except CamlucidaError as error:
-            if len(paths) == 1:
+            if len(sources) == 1:
                 raise
             say_error(str(error))
             failed = True
+    if left_out:
+        names = ", ".join(printable(path.name, 60) for path in left_out[:5])
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        say_note(f"passed over, being no pictures by their names: {names}{more}", quiet)
+    return found, failed
+
+
+def stems_of(paths: Sequence[Path]) -> list[str]:
+    """What the results of each picture are called, none twice."""
+    return numbered([path.stem for path in paths])
+
+
+def each_picture(
+    paths: Sequence[Path],
+    work: Callable[[Path, str], Iterator[Fields]],
+    what: str,
+    quiet: bool,
+    failed: bool = False,
+) -> None:
+    """``work(path, stem)`` for each picture, whose lines are printed as they come.
+
+    A picture that fails does not keep the others from being done, whatever goes wrong with it. ``failed`` says
+    that something failed before.
+
+    Raises:
+        SystemExit: with 2, after all is done, if something failed and others did not.
+        Exception: the only picture failed.
+    """
+    for path, stem in tracked(list(zip(paths, stems_of(paths), strict=True)), what, quiet):
+        lines = work(path, stem)
+        while True:
+            try:
+                fields = next(lines, None)
+            except Exception as error:  # a user's file, and perhaps a user's model, is run
+                if len(paths) == 1 and not failed:
+                    raise
+                _say_failed(path, error)
+                failed = True
+                break
+            if fields is None:
+                break
+            say_result(*fields)  # not within the try: that stdout is closed is no picture's fault
     if failed:
         raise SystemExit(2)
 
 
-def print_result(path: Path, explanation: Explanation) -> None:
-    """One line on stdout: file, class and probability, method, model and layer, with tabs between."""
-    facts = (str(path), explanation.caption, explanation.method, f"{explanation.model}#{explanation.layer}")
-    sys.stdout.write("\t".join(facts) + "\n")
+def _say_failed(path: Path, error: Exception) -> None:
+    """Why a picture failed, with its name."""
+    if DEBUG.get():
+        traceback.print_exception(error)
+    message = str(error)
+    if isinstance(error, MemoryError):
+        message = "needs more memory than there is, scale it down"
+    elif not isinstance(error, CamlucidaError):
+        message = (
+            f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints"
+        )
+    name = printable(path)
+    say_error(message if name in message else f"{name}: {message}")
+
+
+def fields_of(path: Path, explanation: Explanation) -> Fields:
+    """A result's line: file, class and probability, method, model and layer."""
+    return path, explanation.caption, explanation.method, f"{explanation.model}#{explanation.layer}"
 
 
 def name_of_target(explanation: Explanation) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from camlucida.cli.options import SEVERAL, ModelOptions, Question, Result, slug
-from camlucida.cli.run import each_picture, name_of_target
+from camlucida.cli.outputs import Outputs, inputs_of
+from camlucida.cli.run import Fields, each_picture, name_of_target, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ def compare(
     tutorial
         The tutorial's four models at its layers: ResNet-50, ViT-B/16, Swin-B and ConvNeXt-B.
     """
-    from camlucida.images import find
     from camlucida.models.embedded import DEFAULT_MODEL
 
-    paths = list(find(pictures))
+    paths, failed = pictures_in(pictures, result.quiet)
     names = [*_tutorial_models(tutorial), *model] or [DEFAULT_MODEL]
     draw_sheets(names, paths, question, options, result)
+    if failed:
+        raise SystemExit(2)
 
 
 def draw_sheets(
@@ -55,14 +57,16 @@ def draw_sheets(
 
     settings = question.options()
     result.check(len(paths))
+    outputs = Outputs(result, inputs_of(paths, models, options))
+    outputs.check(f"{stem}-compare" for stem in stems_of(paths))
     explainers = []
     for name in models:
         with waiting(f"loading {name}", result.quiet):
             explainers.append(options.explainer(name))
 
-    def one(path: Path, stem: str) -> None:
+    def one(path: Path, stem: str) -> Iterator[Fields]:
         sheet = compare_with(explainers, [path], question.method, question.targets, settings, question.smooth)
-        _write(sheet, f"{stem}-compare", result)
+        yield from _written(sheet, f"{stem}-compare", outputs)
 
     each_picture(paths, one, "comparing", result.quiet)
 
@@ -73,12 +77,19 @@ def _tutorial_models(tutorial: bool) -> tuple[str, ...]:
     return TUTORIAL_MODELS if tutorial else ()
 
 
-def _write(sheet: Sheet, stem: str, result: Result) -> None:
-    path = sheet.save(result.path(stem), result.alpha, result.colormap, result.scale, result.show)
-    sys.stdout.write(f"{path}\n")
+def _written(sheet: Sheet, stem: str, outputs: Outputs) -> Iterator[Fields]:
+    result = outputs.result
+    drawing: dict[str, Any] = {
+        "alpha": result.alpha,
+        "colormap": result.colormap,
+        "scale": result.scale,
+        "show": result.show,
+    }
+    path = sheet.save(outputs.path(stem), **outputs.writing, **drawing)
+    yield (path,)
     for explanation in sheet.explanations:
         where = f"{explanation.model}#{explanation.layer} {explanation.method} {name_of_target(explanation)}"
         if result.save_raw:
-            explanation.save(path.with_name(f"{path.stem}-{slug(where)}.npz"))
+            explanation.save(outputs.raw(path, slug(where)), **outputs.writing)
         for finding in explanation.health:
             say_note(f"{where}: {finding}", result.quiet)

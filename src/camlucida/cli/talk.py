@@ -1,4 +1,4 @@
-"""What the command line says on stderr: errors, notes, progress."""
+"""What the command line says: results on stdout; errors, notes and progress on stderr."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
+
+from camlucida.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,30 +22,51 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def say_result(*fields: object) -> None:
+    """One line on stdout, with tabs between its fields, at once; odd letters in them are escaped."""
+    line = "\t".join(printable(str(field), longest=4096) for field in fields)
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
 def say_error(message: str) -> None:
     """One line on stderr."""
-    console().print("camlucida:", " ".join(message.split()), style="red", markup=False)
+    _say("camlucida:", message, "red")
 
 
 def say_note(message: str, quiet: bool) -> None:
     """Something worth knowing, unless nothing is to be said."""
     if not quiet:
-        console().print("note:", message, style="yellow", markup=False)
+        _say("note:", message, "yellow")
+
+
+def _say(mark: str, message: str, style: str) -> None:
+    """A message on one line of stderr, unless that is closed; no word in it is longer than a line."""
+    if sys.stderr is not None:
+        words = [printable(word, longest=400) for word in message.split()]
+        console().print(mark, " ".join(words), style=style, markup=False, emoji=False)
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def waiting(message: str, quiet: bool) -> Iterator[None]:
     """A spinner while something long is under way, on terminals only."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not _on_terminal():
         yield
         return
-    with console().status(message):
+    from rich.text import Text
+
+    with console().status(Text(printable(message, longest=80))):  # a name is no markup
         yield
 
 
 def tracked(items: Sequence[T], what: str, quiet: bool) -> Iterator[T]:
-    """The items, with a bar that tells the time left where there are several."""
-    if quiet or len(items) < 2:
+    """The items, with a bar that tells the time left where there are several, on terminals only."""
+    if quiet or len(items) < 2 or not _on_terminal():
         yield from items
         return
     from rich.progress import Progress

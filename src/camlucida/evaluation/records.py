@@ -31,7 +31,7 @@ class Records:
             if lines and lines[0] != head:
                 raise OutputError(f"{self.path} has the rows of another run, give another --out or remove it")
             self.rows = _whole_pictures(lines[1:], len(asked["ways"]))
-            with written_whole(self.path) as path:
+            with written_whole(self.path, overwrite=True) as path:  # its head was ours
                 path.write_text(_text([head, *map(_line, self.rows)]), encoding="utf-8")
         except OSError as error:
             raise OutputError(

@@ -8,24 +8,44 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlucida.files import written_whole
+from camlucida.files import WRITER, WRITTEN_BY, check_writable, written_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from camlucida.evaluation.run import Evaluation
     from camlucida.evaluation.summary import Cell
 
 
-def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> list[Path]:
+_NAMES = ("evaluation.json", "evaluation.csv", "ranking.png")
+
+
+def check(folder: Path, never: Sequence[Path] = (), overwrite: bool = False) -> None:
+    """Refuse, before anything is measured, to write results where they would replace other files.
+
+    Raises:
+        OutputError: see ``files.check_writable``.
+    """
+    for name in (*_NAMES, "rows.jsonl"):
+        check_writable(folder / name, never, overwrite or name == "rows.jsonl")  # Records looks at its own file
+
+
+def write(
+    evaluation: Evaluation,
+    folder: Path,
+    asked: Mapping[str, Any],
+    never: Sequence[Path] = (),
+    overwrite: bool = False,
+) -> list[Path]:
     """``evaluation.json``, ``evaluation.csv`` and ``ranking.png``.
 
     Raises:
-        OutputError: one cannot be written.
+        OutputError: one cannot be written, or would replace a file that it must not; see ``check``.
     """
-    paths = [folder / name for name in ("evaluation.json", "evaluation.csv", "ranking.png")]
+    paths = [folder / name for name in _NAMES]
     numbers = evaluation.cells()
     report = {
+        WRITTEN_BY: WRITER,
         "asked": dict(asked),
         "pictures": evaluation.pictures,
         "failed": evaluation.failed,
@@ -39,9 +59,13 @@ def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> lis
             for way in evaluation.ways
         ],
     }
-    with written_whole(paths[0]) as path:
-        path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    with written_whole(paths[1]) as path, path.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(paths[0], never, overwrite) as path:
+        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        path.write_bytes(text.encode("utf-8", "backslashreplace"))
+    with (
+        written_whole(paths[1], never, overwrite) as path,
+        path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         rows = csv.writer(file)
         names = [one.name for one in evaluation.measures]
         rows.writerow(["path", "way", "class", "probability", *names])
@@ -49,7 +73,7 @@ def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> lis
             rows.writerow(
                 [row.path, row.way, row.index, row.probability, *(row.values.get(name) for name in names)]
             )
-    with written_whole(paths[2]) as path:
+    with written_whole(paths[2], never, overwrite) as path:
         _draw(evaluation, numbers, path)
     return paths
 
@@ -80,4 +104,4 @@ def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Cell], path:
         axes.set_title(f"{one.name} ({one.better} is better)", fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(axis="x", color="0.9")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, metadata={"Software": WRITER})

@@ -66,7 +66,7 @@ def save(key: Mapping[str, Any], entry: Entry) -> None:
     }
     kept = {"key": _plain(key), "default": entry.default, "remarks": entry.remarks, "judged": judged}
     try:
-        with written_whole(_file(key)) as temporary:
+        with written_whole(_file(key), overwrite=True) as temporary:  # the folder is ours
             temporary.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
     except OutputError:
         return

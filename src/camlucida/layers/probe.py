@@ -76,7 +76,7 @@ def _seen_as_fits(
     if not manner.single:
         try:
             return _seen(module, shown, layouts, PICTURES, manner)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
     return _seen(module, shown, layouts, 1, manner)

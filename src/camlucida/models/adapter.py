@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from camlucida.errors import ModelError, OptionError, PictureError
 from camlucida.images import Frame
 from camlucida.models.outputs import Activation
+from camlucida.models.resized import check_resized
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -180,6 +181,8 @@ def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
         current: Any = picture.convert("L") if channels == 1 else picture
         for step in steps:
             _check_step(step)
+            if type(step).__name__ in _RESIZES:
+                check_resized(step, _size(current))
             current = step(current)
             frame = _follow(step, frame, _size(current))
         if not isinstance(current, torch.Tensor) or current.ndim != 3:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import ModelError
+from camlucida.files import is_folder
 from camlucida.models.adapter import Adapter, no_preprocess
 from camlucida.models.processor import configured_size, normalisation_of, processed_by, processed_size
 from camlucida.models.weights import (
@@ -71,7 +72,7 @@ def adapt_own(module: nn.Module) -> Adapter:
         )
     config: Any = module.config
     source = str(getattr(config, "name_or_path", "") or "")
-    known = bool(source) and (Path(source).is_dir() or _is_hub_name(source))
+    known = bool(source) and (is_folder(Path(source)) or _is_hub_name(source))
     processor = _processor(source, ask=False) if known else None
     return adapt(module, Path(source).name or type(module).__name__, "own", processor)
 
@@ -116,9 +117,9 @@ def _check_source(source: str) -> None:
             f"{PREFIX}{source} is a model of transformers, which is not installed: pip install camlucida[hf]"
         ) from error
     folder = Path(source or "/no name")
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    if is_folder(folder) and not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: give a folder that save_pretrained(…) wrote")
-    if not folder.is_dir() and not _is_hub_name(source):
+    if not is_folder(folder) and not _is_hub_name(source):
         raise ModelError(
             f"{PREFIX} takes a folder that save_pretrained(…) wrote or the name of a hub repository, such as "
             f"{PREFIX}google/vit-base-patch16-224, and {source!r} is neither"

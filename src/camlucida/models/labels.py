@@ -34,7 +34,7 @@ def labels_from(source: str | Path | Sequence[str] | Mapping[Any, Any]) -> list[
     if file.suffix.lower() == ".json":
         try:
             return _ordered(json.loads(text), str(file))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise OptionError(f"{file} is not JSON ({error}), give {_FORMS}") from error
     return _checked([line.strip() for line in text.rstrip().splitlines()], str(file))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from camlucida.custody import bare
 from camlucida.errors import ModelError, one_of
+from camlucida.files import is_folder
 from camlucida.models import embedded, huggingface, own
 from camlucida.models import timm as timm_models
 from camlucida.models import torchvision as torchvision_models
@@ -84,7 +85,7 @@ def _check_name(name: str) -> None:
         return
     if name in torchvision_models.names():
         raise ModelError(f"{name} is torchvision's and not timm's: {torchvision_models.PREFIX}{name}")
-    if name and Path(name).is_dir():
+    if name and is_folder(Path(name)):
         raise ModelError(
             f"{name} is a folder: hf:{name} if transformers wrote it, local-dir:{name} if timm did"
         )

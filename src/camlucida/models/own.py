@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import ModelError, one_of
+from camlucida.files import is_file
 from camlucida.models.weights import fill, first_line, tensors_in
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def load(name: str, weights: str) -> Made:
     if weights == "random":
         raise ModelError(f"the weights of {name} are those its factory gives it: leave `--weights random` away")
     file = Path(path).expanduser()
-    if not file.is_file():
+    if not is_file(file):
         raise ModelError(f"no file at {file}, give file.py:factory")
     with _importable(file.resolve().parent):
         make = _factory(_executed(file.resolve()), factory, file)

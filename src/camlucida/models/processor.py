@@ -10,6 +10,7 @@ from camlucida.errors import OptionError, PictureError
 from camlucida.images import Frame, Size
 from camlucida.models.adapter import Preprocess, preprocess_of
 from camlucida.models.measure import measured_frame
+from camlucida.models.resized import check_resized
 from camlucida.models.weights import first_line
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def processed_by(processor: Any, channels: int = 3) -> Preprocess:
                 f"this model takes {channels} channels and a picture has three: pass the input itself as a "
                 f"float tensor ({channels}, height, width)"
             )
+        check_resized(processor, (picture.height, picture.width))
         tensor = _pixels(processor, picture.convert("L") if channels == 1 else picture)
         return tensor, frame_of((picture.height, picture.width))
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pickle
 import socket
+import struct
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from camlucida.errors import ModelError
+from camlucida.files import is_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,22 +33,49 @@ def tensors_in(file: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from timm.models import load_state_dict
 
-    if not file.is_file():
+    if not is_file(file):
         raise ModelError(
             f"no weights at {file}, give a safetensors file or a checkpoint, or 'pretrained', 'random'"
         )
     unreadable: tuple[type[Exception], ...] = (pickle.UnpicklingError, SafetensorError, RuntimeError, OSError)
-    unfit: tuple[type[Exception], ...] = (ValueError, EOFError, LookupError, AttributeError, TypeError)
+    unfit: tuple[type[Exception], ...] = (
+        *(ValueError, EOFError, LookupError, AttributeError, TypeError, BadZipFile, MemoryError, struct.error),
+    )
     try:
+        _check_packed(file)
         state: dict[str, Tensor] = load_state_dict(str(file))
         if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
             raise TypeError("it holds more than tensors")
+        claimed = next((name for name, tensor in state.items() if not _is_held(tensor)), None)
+        if claimed is not None:
+            raise ValueError(f"{claimed} claims {tuple(state[claimed].shape)}, which the file does not hold")
     except (*unreadable, *unfit) as error:
         raise ModelError(
             f"{file} is neither safetensors nor a checkpoint of tensors alone ({first_line(error)}): save it "
             "anew with torch.save(model.state_dict(), …)"
         ) from error
     return state
+
+
+def _check_packed(file: Path) -> None:
+    """Refuse a checkpoint that unpacks to far more than it is: torch packs none, so that is a bomb.
+
+    Raises:
+        ValueError: it does.
+    """
+    if not is_zipfile(file):
+        return
+    with ZipFile(file) as parts:
+        claimed, there = sum(info.file_size for info in parts.infolist()), file.stat().st_size
+    if claimed > 2 * there:
+        raise ValueError(f"it claims {claimed / 1e6:,.0f} MB and has {there / 1e6:,.1f} MB")
+
+
+def _is_held(tensor: Tensor) -> bool:
+    """Whether a tensor's numbers are all there, and not one number that stands for many, or none."""
+    if str(tensor.layout) != "torch.strided" or tensor.device.type == "meta":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], file: Path, name: str) -> None:

@@ -1,0 +1,97 @@
+"""Where the results of one run go: each has a file of its own, and no file of the user's is replaced."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camlucida.cli.options import ModelOptions, Result
+
+_LONGEST = 255 - len("-12.webp")  # bytes of a name on most disks, less its number and suffix
+
+
+class Outputs:
+    """The names of one run's results, none twice. ``inputs`` are the files that the run reads."""
+
+    def __init__(self, result: Result, inputs: Sequence[Path]) -> None:
+        self.result = result
+        self.writing: dict[str, Any] = {"never": tuple(inputs), "overwrite": result.overwrite}
+        self._taken: set[str] = set()
+
+    def check(self, stems: Iterable[str]) -> None:
+        """Refuse, before anything is drawn, to write results called so where they would replace other files.
+
+        Raises:
+            OutputError: one of them would.
+        """
+        from camlucida.files import check_writable
+
+        for stem in stems:
+            path = self.result.path(shortened(stem))
+            raw = [path.with_suffix(".npz"), path.with_suffix(".json")] if self.result.save_raw else []
+            for file in (path, *raw):
+                check_writable(file, **self.writing)
+
+    def path(self, stem: str) -> Path:
+        """Where the result called ``stem`` goes: with a number behind it if there is one of that name."""
+        return self.result.path(self._free(stem))
+
+    def raw(self, sheet: Path, what: str) -> Path:
+        """Where one raw map of a contact sheet goes: beside it, named after it and what the map is of."""
+        return sheet.with_name(f"{self._free(f'{sheet.stem}-{what}')}.npz")
+
+    def _free(self, stem: str) -> str:
+        name = shortened(stem)
+        free = next(one for one in _numbers(name) if folded(one) not in self._taken)
+        self._taken.add(folded(free))
+        return free
+
+
+def inputs_of(pictures: Sequence[Path], models: Sequence[str], options: ModelOptions) -> list[Path]:
+    """All files that a run reads: pictures, weights, labels and the user's own models."""
+    labels = [] if options.labels is None else [options.labels]
+    own = [Path(model.partition("#")[0].rpartition(":")[0] or model) for model in models]
+    return [*pictures, Path(options.weights), *labels, *own]
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names of which none is there twice: those that were get a number that makes no other of them."""
+    taken = {folded(name) for name in names}
+    given: set[str] = set()
+    found = []
+    for name in names:
+        free = (
+            name
+            if folded(name) not in given
+            else next(one for one in _numbers(name) if folded(one) not in taken | given)
+        )
+        given.add(folded(free))
+        found.append(free)
+    return found
+
+
+def folded(name: str) -> str:
+    """What is the same of two names that some disks take for one: other cases, other forms of one letter."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def shortened(stem: str) -> str:
+    """A name no longer than a disk takes; of a longer one the beginning, and what tells it from others."""
+    data = os.fsencode(stem)
+    if len(data) <= _LONGEST:
+        return stem
+    mark = sha256(data).hexdigest()[:8]
+    return data[: _LONGEST - 9].decode("utf-8", "ignore") + f"-{mark}"
+
+
+def _numbers(name: str) -> Iterable[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1

@@ -1,0 +1,19 @@
+"""Open any picture safely, upright and in RGB, and remember how a model's input lies on it."""
+
+from camlucida.images.folders import find, is_picture_name, passed_over
+from camlucida.images.formats import SUFFIXES
+from camlucida.images.frame import Frame, Size
+from camlucida.images.opening import PIXEL_LIMIT, Opened, load, opened
+
+__all__ = [
+    "PIXEL_LIMIT",
+    "SUFFIXES",
+    "Frame",
+    "Opened",
+    "Size",
+    "find",
+    "is_picture_name",
+    "load",
+    "opened",
+    "passed_over",
+]

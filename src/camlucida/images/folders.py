@@ -1,0 +1,71 @@
+"""Which pictures are meant by paths, and what in their folders is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from camlucida.errors import PictureError, printable
+from camlucida.files import TEMPORARY, is_folder
+from camlucida.images.formats import SUFFIXES
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether a file in a folder is taken for a picture: by its suffix.
+
+    AppleDouble files of macOS are none, nor are results that are just being written.
+    """
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(("._", TEMPORARY))
+
+
+def find(sources: Sequence[Path]) -> Iterator[Path]:
+    """The pictures meant by paths: files as they are, folders by their picture files in order of name.
+
+    Raises:
+        PictureError: a folder holds no picture, or cannot be read.
+    """
+    for source in sources:
+        if not is_folder(source):
+            yield source
+            continue
+        inside, _, folders = _sorted_out(source)
+        if not inside:
+            below = next((folder for folder in folders if any(map(is_picture_name, _listed(folder)))), None)
+            hint = f"; {printable(below)} does: give that, or all such folders" if below else ""
+            raise PictureError(
+                f"folder {printable(source)} holds no picture, files are taken that end in "
+                f"{' '.join(SUFFIXES)}{hint}"
+            )
+        yield from inside
+
+
+def passed_over(sources: Sequence[Path]) -> list[Path]:
+    """The files in those of ``sources`` that are folders, and the folders in them, which ``find`` leaves out.
+
+    Raises:
+        PictureError: a folder cannot be read.
+    """
+    left_out = []
+    for source in sources:
+        if is_folder(source):
+            _, others, folders = _sorted_out(source)
+            left_out += sorted([*others, *folders])
+    return left_out
+
+
+def _sorted_out(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Pictures, other files and folders in a folder, each in order of name."""
+    inside = sorted(_listed(folder))
+    folders = [path for path in inside if is_folder(path)]
+    files = [path for path in inside if path not in set(folders)]
+    pictures = [path for path in files if is_picture_name(path)]
+    return pictures, [path for path in files if not is_picture_name(path)], folders
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise PictureError(
+            f"folder {printable(folder)} cannot be read ({error.strerror or error}): give one that can"
+        ) from None

@@ -1,0 +1,38 @@
+"""Where a model's input lies on a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Size = tuple[int, int]  # (height, width)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the model's input lies on the picture.
+
+    ``picture`` and ``view`` are sizes (height, width) in pixels; ``box`` is the part of the picture that
+    the view covers, (left, top, right, bottom) in the picture's pixels, and reaches beyond the picture
+    where the input was padded.
+    """
+
+    picture: Size
+    box: tuple[float, float, float, float]
+    view: Size
+
+    @classmethod
+    def whole(cls, size: Size) -> Frame:
+        """The picture itself."""
+        height, width = size
+        return cls(size, (0.0, 0.0, float(width), float(height)), size)
+
+    def resized(self, size: Size) -> Frame:
+        """The same part of the picture, resampled to ``size``."""
+        return Frame(self.picture, self.box, size)
+
+    def cropped(self, left: float, top: float, size: Size) -> Frame:
+        """The rectangle of ``size`` at (left, top) of this view; negative or too large means padding."""
+        x0, y0, x1, y1 = self.box
+        across, down = (x1 - x0) / self.view[1], (y1 - y0) / self.view[0]
+        x, y = x0 + left * across, y0 + top * down
+        return Frame(self.picture, (x, y, x + size[1] * across, y + size[0] * down), size)

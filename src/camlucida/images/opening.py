@@ -1,0 +1,182 @@
+"""Open any picture safely: upright and in RGB, or refused in words that help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camlucida.errors import PictureError, printable
+from camlucida.health import band_left_out, unlikely_alpha
+from camlucida.images.alpha import is_transparent, looks_like_alpha, on_white, without_alpha
+from camlucida.images.depth import eight_bits, findings_of, is_deep
+from camlucida.images.formats import HEAD, HEIC, JPEG2000, TIFF, Format, format_of
+from camlucida.images.heic import open_heic
+from camlucida.images.orientation import orientation_in, orientation_of, turned
+from camlucida.images.sidedata import Parts, parts_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from camlucida.health import Finding
+
+PIXEL_LIMIT = 89_478_485  # Pillow's own figure, above which it suspects a decompression bomb
+_SLOW = {JPEG2000.name: 4}  # so many times fewer pixels of formats that take so many times longer
+_FILE_LIMIT = 1 << 30  # bytes
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An upright RGB picture, and what there is to know of how its values were read."""
+
+    picture: Image
+    notes: tuple[Finding, ...] = ()
+
+
+def load(source: Any) -> Image:
+    """An upright RGB picture from a path, a PIL picture or a uint8 array (height, width[, 1|3|4]).
+
+    Of animated files the first frame is taken; alpha is laid on white; other depths than 8 bits are scaled to
+    8. The files' formats are those in ``formats.FORMATS``.
+
+    Raises:
+        PictureError: there is no such file, it is no picture, is broken, empty or too large to be true.
+    """
+    return opened(source).picture
+
+
+def opened(source: Any) -> Opened:
+    """``load``, with findings: a range of values that is hardly used, a fourth band that is not alpha."""
+    from PIL import Image
+
+    if isinstance(source, (str, Path)):
+        return _of_file(Path(source))
+    if isinstance(source, Image.Image):
+        if 0 in source.size:
+            raise PictureError(f"a picture needs pixels, but this one is {source.width}×{source.height}")
+        with _explained("this picture", "a picture"):
+            source.load()
+            return _upright_rgb(source, orientation_of(source), None, "this picture")
+    if hasattr(source, "__array_interface__"):
+        return _of_array(source)
+    raise PictureError(
+        f"a picture is a path, a PIL picture, a uint8 array or a float tensor, got {type(source).__name__}"
+    )
+
+
+def _of_file(path: Path) -> Opened:
+    name = printable(path)
+    data = _bytes_of(path, name)
+    kind = format_of(data[:HEAD], name)
+    with _explained(name, kind.name):
+        parts = parts_of(data, kind)
+        del data
+        (width, height), decode = _prepared(parts, kind, name)
+        if width * height > PIXEL_LIMIT // _SLOW.get(kind.name, 1):
+            raise _too_large(name, kind)
+        picture = decode()
+        orientation = parts.orientation
+        if kind.name == "AVIF":  # Pillow writes there what the picture's own boxes say
+            orientation = orientation_in(picture.info.get("exif", b""))
+        return _upright_rgb(picture, orientation, parts.bits, name)
+
+
+def _bytes_of(path: Path, name: str) -> bytes:
+    """The whole file.
+
+    Raises:
+        PictureError: there is no such file, or it cannot be read, is empty or too large.
+    """
+    try:
+        if path.is_dir():
+            raise PictureError(f"{name} is a folder, give a picture in it")
+        if not path.exists():
+            raise PictureError(f"no picture at {name}, check the path")
+        if not path.is_file():
+            raise PictureError(f"{name} is no file but a device or a pipe, give a picture's file")
+        size = path.stat().st_size
+        if size == 0:
+            raise PictureError(f"{name} is empty, give a file with a picture in it")
+        if size > _FILE_LIMIT:
+            raise PictureError(f"{name} has {size / 1e9:.1f} GB, which no picture needs: scale it down")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(f"{name} cannot be read ({reason}), check the path and its permissions") from error
+
+
+def _prepared(parts: Parts, kind: Format, name: str) -> tuple[tuple[int, int], Callable[[], Image]]:
+    """The size (width, height) of a picture in a file, and what decodes it."""
+    if kind is HEIC:
+        return open_heic(parts.pixels, name)
+    picture = kind.open(BytesIO(parts.pixels))
+
+    def decode() -> Image:
+        picture.load()
+        return picture
+
+    return picture.size, decode
+
+
+def _too_large(name: str, kind: Format) -> PictureError:
+    limit = PIXEL_LIMIT // _SLOW.get(kind.name, 1)
+    return PictureError(
+        f"{name} has more than {limit / 1e6:.0f} million pixels, which may be a decompression bomb: scale it "
+        "down, or open it yourself and pass the PIL picture"
+    )
+
+
+@contextmanager
+def _explained(name: str, kind: str) -> Iterator[None]:
+    """Whatever goes wrong in decoding the picture ``name``, as a PictureError with the decoder's own reason."""
+    try:
+        yield
+    except PictureError:
+        raise
+    except MemoryError:
+        raise PictureError(f"{name} needs more memory than there is, scale it down") from None
+    except Exception as error:  # a user's file is decoded, and decoders raise anything
+        reason = printable(" ".join(str(error).split())).rstrip(".") or type(error).__name__
+        raise PictureError(
+            f"{name} cannot be read as {kind} ({reason}): get the file anew, or convert it to PNG"
+        ) from error
+
+
+def _of_array(array: Any) -> Opened:
+    import numpy as np
+    from PIL import Image
+
+    array = np.asarray(array)
+    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype != np.uint8 or not fits or array.size == 0:
+        raise PictureError(
+            "a picture array is uint8 (height, width[, 1|3|4]), got "
+            f"{array.dtype} {array.shape}: scale it to 0…255, or pass a float tensor as the model's input"
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    picture = Image.fromarray(array)
+    found = _upright_rgb(picture, 1, None, "this array")
+    doubtful = picture.mode == "RGBA" and not looks_like_alpha(picture)
+    return Opened(found.picture, ((unlikely_alpha(),) if doubtful else ()) + found.notes)
+
+
+def _upright_rgb(picture: Image, orientation: int, bits: int | None, name: str) -> Opened:
+    """A decoded picture turned as ``orientation`` says; ``bits`` are those its samples use, if known."""
+    notes: tuple[Finding, ...] = ()
+    if is_deep(picture):
+        flat = eight_bits(picture, bits, name).convert("RGB")
+    elif is_transparent(picture):
+        extra = getattr(picture, "format", None) == TIFF.name and picture.mode in ("RGBA", "LA")
+        if extra and not looks_like_alpha(picture):
+            flat, notes = without_alpha(picture), (band_left_out(),)
+        else:
+            flat = on_white(picture)
+    else:
+        flat = picture.convert("RGB")
+    upright = turned(flat, orientation)
+    upright.info.clear()  # else it would be turned again when it is given anew
+    return Opened(upright, (*notes, *findings_of(upright)))
