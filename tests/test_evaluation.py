@@ -231,24 +231,6 @@ def test_sanity_is_measured_on_copies(build: Any) -> None:
 # -- what many say together -------------------------------------------------------------------------------
 
 
-def test_intervals_are_those_of_the_bootstrap() -> None:
-    values = [0.1, 0.5, 0.3, 0.9, 0.4, 0.2]
-    cell = cells(rows_of({"a": values}), [measure()])["a", "m"]
-    draws = np.random.default_rng(0).integers(6, size=(2000, 6))
-    expected = np.quantile(np.array(values)[draws].mean(axis=1), [0.025, 0.975])
-    assert cell.value == pytest.approx(0.4)
-    assert (cell.low, cell.high) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
-    assert cell.count == 6
-    assert cell.beats_floors is None
-
-
-def test_a_measure_can_have_its_own_way_to_one_number() -> None:
-    one = measure(compute=max)
-    cell = cells(rows_of({"a": [1, 2, 3]}), [one])["a", "m"]
-    assert (cell.value, cell.high) == (3, 3)
-    assert cell.low < 3
-
-
 def test_a_method_has_to_beat_each_floor() -> None:
     rng = np.random.default_rng(0)
     base = rng.uniform(size=30)

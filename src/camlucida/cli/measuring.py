@@ -221,7 +221,7 @@ def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) 
 
 def _end(found: Evaluation, measuring: Measuring) -> None:
     """Say what failed and what was spared; exit with 1 if pictures failed."""
-    from camlucida.evaluation.summary import FEWEST
+    from camlucida.evaluation.intervals import MIN_PICTURES
 
     if found.asked:
         spared = found.asked - found.run
@@ -229,9 +229,10 @@ def _end(found: Evaluation, measuring: Measuring) -> None:
             f"{found.pictures} pictures, {found.run} variants run, {spared} of {found.asked} known before",
             measuring.quiet,
         )
-    if found.pictures < FEWEST:
+    if found.pictures < MIN_PICTURES:
         say_note(
-            f"of fewer than {FEWEST} pictures no difference is called more than chance: give more of them",
+            f"of fewer than {MIN_PICTURES} pictures there is no interval, and no difference is called more "
+            "than chance: give more of them",
             measuring.quiet,
         )
     _say_failed(found.failed)

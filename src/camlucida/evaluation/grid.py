@@ -76,7 +76,7 @@ def grids(cells: Cells, rows: int, count: int, seed: int = 0) -> list[Given]:
             f"mosaics are made of inputs of one size, got {' and '.join(f'{w}×{h}' for h, w in sizes[:2])}: "
             "give a preprocessing that makes them alike"
         )
-    stacked = torch.stack(cells.pictures) if cells.pictures else torch.empty(0, 3, 1, 1)
+    stacked = torch.stack(cells.pictures) if cells.pictures else torch.empty(0, 3, 1, 1, dtype=torch.float32)
     made = mosaics(stacked, cells.labels, rows, seed, count)
     return [
         Given(

@@ -57,7 +57,9 @@ def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> lis
 def _plain(cell: Cell) -> dict[str, Any]:
     """For JSON, which has no NaN."""
     numbers = {"value": cell.value, "low": cell.low, "high": cell.high}
-    finite = {name: number if isfinite(number) else None for name, number in numbers.items()}
+    finite = {
+        name: number if number is not None and isfinite(number) else None for name, number in numbers.items()
+    }
     return {**finite, "pictures": cell.count, "beats floors": cell.beats_floors}
 
 
@@ -74,7 +76,9 @@ def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Cell], path:
         shown.sort(key=lambda way: numbers[way, one.name].value, reverse=one.better == "lower")
         for place, way in enumerate(shown):
             cell, colour = numbers[way, one.name], "0.6" if way in FLOORS else "C0"
-            axes.plot([cell.low, cell.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+            if cell.low is not None:
+                ends = [cell.low, cell.high]
+                axes.plot(ends, [place, place], color=colour, linewidth=2, solid_capstyle="round")
             axes.plot(cell.value, place, "o", color=colour, markersize=5)
         axes.set_yticks(range(len(shown)), shown, fontsize=8)
         axes.set_title(f"{one.name} ({one.better} is better)", fontsize=9)
