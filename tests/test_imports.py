@@ -15,7 +15,7 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "snapshot", "straight", "given", "tables"],
+    ["files", "snapshot", "straight", "given", "tables", "wnids"],
     ["registry", "images", "targets", "heatmap", "health", "custody"],
     ["render", "aims", "metrics"],
     ["layers"],

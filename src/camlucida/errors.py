@@ -46,3 +46,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a device's memory has ended: of CUDA's own type, or by what the CPU and MPS say."""
     said = ("can't allocate memory", "MPS backend out of memory")
     return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, in one line: our own errors are sentences, others are named."""
+    words = " ".join(str(error).split())
+    if isinstance(error, CamlucidaError):
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -17,8 +17,8 @@ from camlucida import __version__
 from camlucida.cli.demonstration import demo
 from camlucida.cli.doctor import doctor
 from camlucida.cli.drawing import explain
-from camlucida.cli.listing import clear, layers, methods, models
-from camlucida.cli.measuring import evaluate, metrics, recommend
+from camlucida.cli.listing import clear, layers, methods, metrics, models
+from camlucida.cli.measuring import evaluate, recommend
 from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
 from camlucida.errors import CamlucidaError

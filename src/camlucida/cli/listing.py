@@ -111,3 +111,15 @@ WHY = "the last with positions, on most of which the whole score depends"
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """On stdout, see ``tables.aligned``."""
     sys.stdout.write(aligned(rows) + "\n")
+
+
+def metrics() -> None:
+    """List the measures: family, which way is better, between what they lie, their options and paper."""
+    from camlucida.metrics.registry import metrics as known
+
+    rows = [("metric", "family", "better", "range", "options", "paper", "what it says")]
+    for one in known().values():
+        options = ", ".join(f"{option.name}={option.default}" for option in one.options.values())
+        bounds = f"{one.bounds[0]:g} to {one.bounds[1]:g}"
+        rows.append((one.name, one.family, one.better, bounds, options or "–", one.paper.citation, one.summary))
+    print_table(rows)

@@ -1,9 +1,10 @@
-"""``camlucida evaluate``, ``recommend`` and ``metrics``: which maps can be trusted."""
+"""``camlucida evaluate`` and ``recommend``: which maps can be trusted."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from camlucida.errors import CamlucidaError
 if TYPE_CHECKING:
     from camlucida.evaluation.grid import Cells
     from camlucida.evaluation.items import Item
-    from camlucida.evaluation.judge import Given
+    from camlucida.evaluation.judge import Given, Judge
     from camlucida.evaluation.run import Evaluation
     from camlucida.explainer import Explainer
     from camlucida.metrics.registry import Metric
@@ -56,23 +57,17 @@ class Measuring:
     seed: int = 0
     """For whatever is drawn by chance: noise, floors, bootstrap."""
 
-    out: Path = Path("results/evaluation")
-    """A folder. A run that was cut off goes on where it was."""
+    out: Path | None = None
+    """A folder; results/NAME-evaluate, -grid or -recommend unless said. What is known there is not measured
+    again."""
+
+    def folder(self, source: Path, command: str) -> Path:
+        """Where results go."""
+        name = source.resolve().stem or "all"
+        return self.out or Path("results") / f"{name}-{'grid' if self.grid else command}"
 
     quiet: Annotated[bool, Parameter(negative="")] = False
     """Say nothing but errors on stderr."""
-
-
-def metrics() -> None:
-    """List the measures: family, which way is better, between what they lie, their options and paper."""
-    from camlucida.metrics.registry import metrics as known
-
-    rows = [("metric", "family", "better", "range", "options", "paper", "what it says")]
-    for one in known().values():
-        options = ", ".join(f"{option.name}={option.default}" for option in one.options.values())
-        bounds = f"{one.bounds[0]:g} to {one.bounds[1]:g}"
-        rows.append((one.name, one.family, one.better, bounds, options or "–", one.paper.citation, one.summary))
-    print_table(rows)
 
 
 def evaluate(
@@ -99,10 +94,11 @@ def evaluate(
     from camlucida.evaluation import report
 
     explainer, items = _ready(source, model, measuring, options)
-    found, asked = _measured(explainer, items, measuring, options, measuring.layer or (None,))
+    out = measuring.folder(source, "evaluate")
+    found, asked = _measured(explainer, items, measuring, out, measuring.layer or (None,))
     if found.rows:
         print_table(found.table())
-        for path in report.write(found, measuring.out, asked):
+        for path in report.write(found, out, asked):
             sys.stdout.write(f"{path}\n")
     _end(found, measuring)
 
@@ -134,9 +130,10 @@ def recommend(
     explainer, items = _ready(source, model, measuring, options)
     with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
         layers = measuring.layer or tuple(explainer.known.stages(noise_for(explainer))[:3])
-    found, asked = _measured(explainer, items, measuring, options, layers)
+    out = measuring.folder(source, "recommend")
+    found, asked = _measured(explainer, items, measuring, out, layers)
     if found.rows:
-        report.write(found, measuring.out, asked)
+        report.write(found, out, asked)
         print_table(advice_table(found))
     _end(found, measuring)
 
@@ -155,12 +152,12 @@ def _measured(
     explainer: Explainer,
     items: Sequence[Item],
     measuring: Measuring,
-    options: ModelOptions,
+    out: Path,
     layers: Sequence[str | None],
 ) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation, and what was asked."""
     from camlucida.evaluation.judge import Judge
-    from camlucida.evaluation.records import Records
+    from camlucida.evaluation.records import Records, what_rows_are_of
     from camlucida.evaluation.run import GRID_MEASURES, MEASURES, METHODS, measures_of, ways_of
     from camlucida.evaluation.run import evaluate as run
     from camlucida.metrics.registry import metric_called
@@ -176,15 +173,11 @@ def _measured(
     ways, measures = ways_of(methods, layers), measures_of(metrics, given)
     of_methods = {name: given[name] for name in methods}
     judge = Judge(explainer, ways, measures, measuring.seed, of_methods)
-    asked = {
-        "model": explainer.title,
-        "weights": explainer.adapter.weights,
+    of = what_rows_are_of(explainer, measuring.seed)
+    asked = of | {
         "ways": [str(way) for way in ways],
         "measures": {measure.name: settings for measure, settings in measures},
         "options": of_methods,
-        "seed": measuring.seed,
-        "preprocess": options.preprocess,
-        "dtype": options.dtype,
     }
     subjects: Sequence[Any] = items
     failed: dict[str, str] = {}
@@ -194,10 +187,23 @@ def _measured(
         failed = cells.failed
     else:
         judge.check(items)
-    track = partial(tracked, what="measuring", quiet=measuring.quiet)
-    found = run(judge, subjects, Records(measuring.out, asked), track)
+    records = Records(out, of, measures, of_methods)
+    if records.damaged:
+        say_note(f"{records.damaged} damaged lines of {records.path} are left out", measuring.quiet)
+    found = run(judge, subjects, records, partial(_timed, judge=judge, quiet=measuring.quiet))
     found.failed.update(failed)
     return found, asked
+
+
+def _timed(items: Sequence[Any], judge: Judge, quiet: bool) -> Iterator[Any]:
+    """The items; after the first, how long the others will take."""
+    begun = time.perf_counter()
+    for place, item in enumerate(tracked(items, "measuring", quiet)):
+        yield item
+        left = (len(items) - 1) * (time.perf_counter() - begun) / 60
+        if place == 0 and left > 1 / 4:
+            maps, measures = len(judge.ways), len(judge.measures)
+            say_note(f"{len(items)} pictures × {maps} maps × {measures} measures: about {left:.1f} min", quiet)
 
 
 def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) -> tuple[Cells, list[Given]]:

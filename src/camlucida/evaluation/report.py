@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from camlucida import __version__
 from camlucida.files import written_whole
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from camlucida.evaluation.run import Evaluation
     from camlucida.evaluation.summary import Cell
+
+
+WRITER = f"camlucida {__version__}"
 
 
 def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> list[Path]:
@@ -26,6 +30,7 @@ def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> lis
     paths = [folder / name for name in ("evaluation.json", "evaluation.csv", "ranking.png")]
     numbers = evaluation.cells()
     report = {
+        "written_by": WRITER,
         "asked": dict(asked),
         "pictures": evaluation.pictures,
         "failed": evaluation.failed,
@@ -44,11 +49,10 @@ def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> lis
     with written_whole(paths[1]) as path, path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         names = [one.name for one in evaluation.measures]
-        rows.writerow(["path", "way", "class", "probability", *names])
+        rows.writerow(["path", "way", "class", "probability", "predicted", "right", *names])
         for row in evaluation.rows:
-            rows.writerow(
-                [row.path, row.way, row.index, row.probability, *(row.values.get(name) for name in names)]
-            )
+            values = [row.values.get(name) for name in names]
+            rows.writerow([row.path, row.way, row.index, row.probability, row.predicted, row.right, *values])
     with written_whole(paths[2]) as path:
         _draw(evaluation, numbers, path)
     return paths
@@ -84,4 +88,4 @@ def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Cell], path:
         axes.set_title(f"{one.name} ({one.better} is better)", fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(axis="x", color="0.9")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, metadata={"Software": WRITER})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any, Union
 
-from camlucida.errors import CamlucidaError, LayerError, OptionError
+from camlucida.errors import LayerError, OptionError, reason_of
 from camlucida.evaluation.differences import worse_ways
 from camlucida.evaluation.judge import Judge, Row, key_of
 from camlucida.evaluation.shown import Way
@@ -90,28 +90,67 @@ def ways_of(methods: Sequence[str], layers: Sequence[str | None] = (None,), floo
 def evaluate(
     judge: Judge, items: Sequence[Subject], records: Records | None = None, track: Track = lambda items: items
 ) -> Evaluation:
-    """Every picture, those that ``records`` has left out; one that fails is noted and the others go on.
+    """Every picture, what ``records`` knows left out; one that fails is noted and the others go on.
 
     Raises:
         CamlucidaError: a method does not fit the model or the layer, or a measure cannot be taken.
+        OutputError: rows cannot be written.
     """
     keys = {key_of(item): item for item in items}
-    rows = records.of(keys) if records else []
-    done = {row.key for row in rows}
+    rows = {key: _known(judge, key, records) for key in keys}
     failed: dict[str, str] = {}
-    for item in track([item for key, item in keys.items() if key not in done]):
+    begun, refused = False, None
+    for key in track([key for key in keys if len(_complete(judge, rows[key])) < len(judge.ways)]):
         try:
-            found = judge.rows(item)
-        except (LayerError, OptionError):
-            raise  # it would be the same for each
-        except CamlucidaError as error:
-            failed[str(item.path)] = str(error)
+            found = _measured(judge, keys[key], rows[key])
+        except Exception as error:
+            failed[str(keys[key].path)] = reason_of(error)
+            if isinstance(error, (LayerError, OptionError)) and not begun:
+                refused = error
+                if judge.refusal:
+                    raise judge.refusal from error
             continue
+        begun = True
         if records:
             records.add(found)
-        rows += found
+        rows[key] |= {row.way: row for row in found}
+    if refused and not begun and len(set(failed.values())) == 1:
+        raise refused  # it was the same for each
+    every = [
+        own[str(way)]
+        for own in rows.values()
+        if len(_complete(judge, own)) == len(judge.ways)
+        for way in judge.ways
+    ]
     measures = [measure for measure, _ in judge.measures]
-    return Evaluation(rows, measures, judge.seed, failed, judge.count.asked, judge.count.run)
+    return Evaluation(every, measures, judge.seed, failed, judge.count.asked, judge.count.run)
+
+
+def _known(judge: Judge, key: str, records: Records | None) -> dict[str, Row]:
+    """By way, what was measured of a picture before."""
+    found = {str(way): records.find(key, str(way)) for way in judge.ways} if records else {}
+    return {way: row for way, row in found.items() if row}
+
+
+def _complete(judge: Judge, known: Mapping[str, Row]) -> list[str]:
+    """The ways of which every measure is known."""
+    names = {measure.name for measure, _ in judge.measures}
+    return [way for way, row in known.items() if names <= row.values.keys()]
+
+
+def _measured(judge: Judge, item: Subject, known: Mapping[str, Row]) -> list[Row]:
+    """The rows that are missing, or lack measures, with what was known of them."""
+    wanted = {}
+    for way in judge.ways:
+        have = known[str(way)].values if str(way) in known else {}
+        measures = [(measure, settings) for measure, settings in judge.measures if measure.name not in have]
+        if measures:
+            wanted[way] = measures
+    whole = []
+    for row in judge.rows(item, wanted):
+        values = {**(known[row.way].values if row.way in known else {}), **row.values}
+        whole.append(replace(row, values={measure.name: values[measure.name] for measure, _ in judge.measures}))
+    return whole
 
 
 @dataclass(frozen=True)
