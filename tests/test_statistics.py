@@ -90,7 +90,19 @@ def test_the_interval_is_a_bootstrap_t() -> None:
     own = sqrt(sum((value - 0.4) ** 2 for value in values) / 5 / 6)
     found = interval_of_mean(np.array(values), UNBOUNDED, 3)
     assert found == pytest.approx((0.4 - high * own, 0.4 - low * own), rel=1e-9)
-    assert interval_of_mean(np.array(values), (0, 1), 3) == pytest.approx((0.4 - high * own, 1))
+
+
+def test_within_bounds_no_interval_is_wider_than_that_of_a_share() -> None:
+    """Agresti and Coull's for 2.4 of 6 is [0.1290, 0.7491]; so it is whatever the bounds."""
+    values = np.array([0.2, 0.1, 0.4, 0.3, 0.9, 0.5])
+    alone = interval_of_mean(values, UNBOUNDED, 3)
+    assert alone is not None
+    assert alone[0] < 0.1290
+    assert alone[1] > 0.7491
+    assert interval_of_mean(values, (0, 1), 3) == pytest.approx((0.1290, 0.7491), abs=1e-4)
+    assert interval_of_mean(2 * values - 1, (-1, 1), 3) == pytest.approx((-0.7420, 0.4982), abs=2e-4)
+    near = 0.4 + values / 100
+    assert interval_of_mean(near, (0, 1), 3) == interval_of_mean(near, UNBOUNDED, 3)
 
 
 def test_shares_are_counted() -> None:

@@ -23,18 +23,23 @@ _WIDENED = 10  # pictures: of so many, both tails together are half of what the 
 def interval_of_mean(values: Values, bounds: Interval, seed: int = 0) -> Interval | None:
     """The 95 % interval around the mean of ``values`` (pictures,), within ``bounds``.
 
-    None for fewer than ``MIN_PICTURES``, and where the values leave an end open. Values that are all 0 or 1, of
-    a measure that lies between these, are counted; else it is the bootstrap-t.
+    None for fewer than ``MIN_PICTURES``, and where the values leave an end open. It is the bootstrap-t, but not
+    wider than that of a share: values within bounds scatter most where each lies at one of them. Values that do
+    so are counted.
     """
     if len(values) < MIN_PICTURES:
         return None
-    if bounds == (0, 1) and np.isin(values, (0, 1)).all():
-        low, high = _agresti_coull(float(values.sum()), len(values))
-    elif np.ptp(values) == 0:
+    bounded, at_bounds = bool(np.isfinite(bounds).all()), bool(np.isin(values, bounds).all())
+    low, high = bounds
+    if bounded:
+        span = bounds[1] - bounds[0]
+        ends = _agresti_coull(float((values - bounds[0]).sum() / span), len(values))
+        low, high = (min(max(bounds[0] + span * end, bounds[0]), bounds[1]) for end in ends)
+    if np.ptp(values) == 0 and not (bounded and at_bounds):
         low = high = float(values[0])
-    else:
-        low, high = _bootstrap_t(np.sort(values), seed)
-    low, high = max(low, bounds[0]), min(high, bounds[1])
+    elif not (bounded and at_bounds):
+        lowest, highest = _bootstrap_t(np.sort(values), seed)
+        low, high = max(low, lowest), min(high, highest)
     return (low, high) if np.isfinite([low, high]).all() else None
 
 
