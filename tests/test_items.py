@@ -1,5 +1,6 @@
 """Tables and masks that are not as they should be, and what is made of them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,18 @@ def test_imagenets_folders(tmp_path: Path) -> None:
         class_of("n02012849", LABELS)
     with pytest.raises(TargetError, match="n00000000 is none of ImageNet's"):
         items_in(picture(tmp_path / "other" / "n00000000" / "a.png").parents[1], LABELS)
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "tench" / "a.png")
+    (tmp_path / "locked").mkdir()
+    inside = Path.iterdir
+
+    def iterdir(self: Path) -> Iterator[Path]:
+        if self.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return inside(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(PictureError, match=r"locked cannot be read \(Permission denied\)"):
+        items_in(tmp_path, LABELS)

@@ -19,6 +19,7 @@ import camlucida
 import zoo
 from camlucida import Explainer
 from camlucida.errors import LayerError, OptionError, OutputError
+from camlucida.evaluation import report
 from camlucida.evaluation.fingerprint import of_model, without_addresses
 from camlucida.evaluation.items import Item
 from camlucida.evaluation.judge import Given, Judge
@@ -345,9 +346,9 @@ def test_what_camlucida_wrote_is_never_evaluated(here: Path, capsys: pytest.Capt
     monkey = picture(here / "photos" / "results" / "a.png", 7)
     asked = (*MODEL, "--metric", "entropy", "--method", "gradcam", "--out", "out")
     run_command("evaluate", "photos", *asked, "--quiet")
-    report = json.loads((here / "out" / "evaluation.json").read_text())
-    assert report["pictures"] == 4
-    assert next(iter(report)) == "written_by"
+    told = json.loads((here / "out" / "evaluation.json").read_text())
+    assert told["pictures"] == 4
+    assert next(iter(told)) == "written_by"
     assert monkey.exists()
     with Image.open(here / "out" / "ranking.png") as drawn:
         assert drawn.info["Software"].startswith("camlucida ")
@@ -387,3 +388,16 @@ def test_rows_know_the_predicted_class() -> None:
     for target in (top, (top + 1) % 10):
         (told,) = judge.rows(Given("x", noise, target))
         assert (told.index, told.predicted, told.right) == (target, top, target == top)
+
+
+def test_a_name_that_is_not_utf_8_is_written(tmp_path: Path) -> None:
+    """As any file's name may be on Linux: its bytes are escaped in the files, and found again in the rows."""
+    odd = f"{tmp_path}/photo-\udcff\n.png"
+    given = [Given(odd, zoo.noise()[0])]
+    explainer = Explainer(zoo.resnet())
+    found = measured(tmp_path, given, explainer=explainer)
+    found.failed[odd] = "why not"
+    assert measured(tmp_path, given, explainer=explainer).asked == 0
+    paths = report.write(found, tmp_path / "out", {"model": "net"})
+    assert list(json.loads(paths[0].read_text(encoding="utf-8"))["failed"]) == [odd]
+    assert "photo-\\udcff" in paths[1].read_text(encoding="utf-8")

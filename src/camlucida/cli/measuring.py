@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from camlucida.cli.listing import print_table
+from camlucida.cli.measured import say_end, say_failed, say_next, timed
 from camlucida.cli.options import SEVERAL, ModelOptions, parsed_options
-from camlucida.cli.talk import say_error, say_note, tracked, waiting
+from camlucida.cli.talk import say_note, tracked, waiting
 from camlucida.errors import CamlucidaError
 
 if TYPE_CHECKING:
     from camlucida.evaluation.grid import Cells
     from camlucida.evaluation.items import Item
-    from camlucida.evaluation.judge import Given, Judge
+    from camlucida.evaluation.judge import Given
     from camlucida.evaluation.run import Evaluation
     from camlucida.explainer import Explainer
     from camlucida.metrics.registry import Metric
@@ -55,7 +55,7 @@ class Measuring:
     """How many such mosaics."""
 
     seed: int = 0
-    """For whatever is drawn by chance: noise, floors, bootstrap."""
+    """For whatever is drawn by chance: noise, floors, intervals."""
 
     out: Path | None = None
     """A folder; results/NAME-evaluate, -grid or -recommend unless said. What is known there is not measured
@@ -100,7 +100,7 @@ def evaluate(
         print_table(found.table())
         for path in report.write(found, out, asked):
             sys.stdout.write(f"{path}\n")
-    _end(found, measuring)
+    say_end(found, measuring.quiet)
 
 
 def recommend(
@@ -125,7 +125,7 @@ def recommend(
     """
     from camlucida.diagnosis import noise_for
     from camlucida.evaluation import report
-    from camlucida.evaluation.run import advice_table
+    from camlucida.evaluation.run import advice, advice_table
 
     explainer, items = _ready(source, model, measuring, options)
     with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
@@ -135,7 +135,8 @@ def recommend(
     if found.rows:
         report.write(found, out, asked)
         print_table(advice_table(found))
-    _end(found, measuring)
+        say_next(advice(found), model, options, measuring.quiet)
+    say_end(found, measuring.quiet)
 
 
 def _ready(
@@ -190,20 +191,9 @@ def _measured(
     records = Records(out, of, measures, of_methods)
     if records.damaged:
         say_note(f"{records.damaged} damaged lines of {records.path} are left out", measuring.quiet)
-    found = run(judge, subjects, records, partial(_timed, judge=judge, quiet=measuring.quiet))
+    found = run(judge, subjects, records, partial(timed, judge=judge, quiet=measuring.quiet))
     found.failed.update(failed)
     return found, asked
-
-
-def _timed(items: Sequence[Any], judge: Judge, quiet: bool) -> Iterator[Any]:
-    """The items; after the first, how long the others will take."""
-    begun = time.perf_counter()
-    for place, item in enumerate(tracked(items, "measuring", quiet)):
-        yield item
-        left = (len(items) - 1) * (time.perf_counter() - begun) / 60
-        if place == 0 and left > 1 / 4:
-            maps, measures = len(judge.ways), len(judge.measures)
-            say_note(f"{len(items)} pictures × {maps} maps × {measures} measures: about {left:.1f} min", quiet)
 
 
 def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) -> tuple[Cells, list[Given]]:
@@ -221,32 +211,5 @@ def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) 
     try:
         return cells, grids(cells, measuring.grid, measuring.grids, measuring.seed)
     except CamlucidaError:
-        _say_failed(cells.failed)
+        say_failed(cells.failed)
         raise
-
-
-def _end(found: Evaluation, measuring: Measuring) -> None:
-    """Say what failed and what was spared; exit with 1 if pictures failed."""
-    from camlucida.evaluation.intervals import MIN_PICTURES
-
-    if found.asked:
-        spared = found.asked - found.run
-        say_note(
-            f"{found.pictures} pictures, {found.run} variants run, {spared} of {found.asked} known before",
-            measuring.quiet,
-        )
-    if found.pictures < MIN_PICTURES:
-        say_note(
-            f"of fewer than {MIN_PICTURES} pictures there is no interval, and no difference is called more "
-            "than chance: give more of them",
-            measuring.quiet,
-        )
-    _say_failed(found.failed)
-    if found.failed:
-        say_error(f"{len(found.failed)} pictures failed, {found.pictures} are measured")
-        raise SystemExit(1)
-
-
-def _say_failed(failed: Mapping[str, str]) -> None:
-    for path, reason in failed.items():
-        say_error(reason if path in reason else f"{path}: {reason}")

@@ -137,7 +137,7 @@ class Records:
     def _of_way(self, way: str) -> str:
         """What tells rows of this way of a model from those of others, whose name is the same."""
         method = way.partition(" ")[0]
-        told = json.dumps([self._of, self._options.get(method, {})], sort_keys=True, ensure_ascii=False)
+        told = json.dumps([self._of, self._options.get(method, {})], sort_keys=True)
         return blake2b(told.encode(), digest_size=8).hexdigest()
 
     def _line(self, row: Row) -> str:

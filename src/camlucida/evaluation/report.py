@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 WRITER = f"camlucida {__version__}"
+_ESCAPED = "backslashreplace"  # bytes of a file's name that are no UTF-8; JSON reads them as what they were
 
 
 def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> list[Path]:
@@ -45,8 +46,9 @@ def write(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any]) -> lis
         ],
     }
     with written_whole(paths[0]) as path:
-        path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    with written_whole(paths[1]) as path, path.open("w", newline="", encoding="utf-8") as file:
+        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8", errors=_ESCAPED)
+    with written_whole(paths[1]) as path, path.open("w", newline="", encoding="utf-8", errors=_ESCAPED) as file:
         rows = csv.writer(file)
         names = [one.name for one in evaluation.measures]
         rows.writerow(["path", "way", "class", "probability", "predicted", "right", *names])

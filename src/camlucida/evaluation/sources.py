@@ -34,8 +34,10 @@ def pictures_by_class(source: Path, is_class: Callable[[str], bool]) -> dict[Pat
     loose = _pictures(source)
     folders: dict[Path | None, list[Path]] = {
         folder: found
-        for folder in sorted(one for one in source.iterdir() if one.is_dir() and not one.name.startswith("."))
-        if (folder.name != RESULTS or is_class(folder.name)) and (found := _pictures(folder))
+        for folder in _inside(source)
+        if folder.is_dir()
+        and (folder.name != RESULTS or is_class(folder.name))
+        and (found := _pictures(folder))
     }
     if loose and folders:
         raise OptionError(
@@ -52,14 +54,21 @@ def pictures_by_class(source: Path, is_class: Callable[[str], bool]) -> dict[Pat
 
 def _pictures(folder: Path) -> list[Path]:
     """Its picture files in order of name."""
-    return sorted(
+    return [
         path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and not path.is_dir()
-        and not _is_own(path)
-    )
+        for path in _inside(folder)
+        if path.suffix.lower() in SUFFIXES and not path.is_dir() and not _is_own(path)
+    ]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder, in order of name, hidden ones left out."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise PictureError(
+            f"folder {folder} cannot be read ({error.strerror or error}): give one that can, or move it away"
+        ) from None
 
 
 def _is_own(path: Path) -> bool:
