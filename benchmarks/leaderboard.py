@@ -181,6 +181,7 @@ def _told(found: Evaluation, ranked: Sequence[str]) -> dict[str, Any]:
     return {
         "pictures": found.pictures,
         "ranked_by": list(ranked),
+        "judged_by": "largest lead",
         "variants": {"asked": found.asked, "run": found.run},
         "ways": ways,
     }

@@ -78,9 +78,19 @@ def _board(board: dict[str, Any]) -> str:
     right = f", right on {board['right']:.1%} of pictures" if "right" in board else ""
     text = (
         f"{board['model']}, layer `{board['layer']}`{right}; {pictures} pictures, ranked by "
-        f"{', '.join(board['ranked_by'])}. {variants['asked']} variants of pictures were asked for and "
-        f"{variants['run']} run: the others were known already.\n\n"
+        f"{', '.join(board['ranked_by'])}."
     )
+    if variants["asked"]:
+        text += (
+            f" {variants['asked']} variants of pictures were asked for and {variants['run']} run: the others were "
+            "known already."
+        )
+    text += "\n\n"
+    if "judged_by" not in board:
+        text += (
+            "Measured before the choice of the best was part of the test: a way without ✓ may be as good all the "
+            "same, and intervals are too narrow.\n\n"
+        )
     ways = sorted(board["ways"].items(), key=lambda item: item[1].get("rank", float("inf")))
     names = list(ways[0][1]["measures"])
     head = [f"{name} {ARROW[metric_called(name).better]}" for name in names]
