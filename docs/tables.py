@@ -88,8 +88,8 @@ def _board(board: dict[str, Any]) -> str:
     text += "\n\n"
     if "judged_by" not in board:
         text += (
-            "Measured before the choice of the best was part of the test: a method without ✓ may be as good all "
-            "the same, and intervals are too narrow.\n\n"
+            "Measured before the choice of the best was part of the test: a method without ✓ may be as good "
+            "all the same, and intervals are too narrow.\n\n"
         )
     ways = sorted(board["ways"].items(), key=lambda item: item[1].get("rank", float("inf")))
     names = list(ways[0][1]["measures"])
