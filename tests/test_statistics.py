@@ -276,7 +276,8 @@ def test_nothing_depends_on_the_order_of_the_rows() -> None:
     values = {way: generator.beta(2, 2, 15) for way in ("gradcam", "layercam", "eigencam", "edges")}
     values["hirescam"] = values["gradcam"]
     rows = rows_of(values, "insertion", "deletion")
-    rows += [Row("000.png", "gradcam", 0, 0.5, {"insertion": 0.1 * i, "deletion": 0.3}, 0.2) for i in range(3)]
+    mosaics = [(f"{i:03}.png", value) for i in range(15) for value in (0.1, 0.2, 0.3, 0.7)]  # of one photo each
+    rows += [Row(path, "gradcam", 0, 0.5, {"insertion": v, "deletion": v / 3}, 0.2) for path, v in mosaics]
     measures = [metric_called("insertion"), metric_called("deletion")]
     for order in (range(len(rows) - 1, -1, -1), generator.permutation(len(rows))):
         other = [rows[place] for place in order]
