@@ -255,10 +255,10 @@ def main() -> None:
     options = parser.parse_args()
     report: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
     report |= {"machine": measure.machine(1), "runs": options.runs, "seed": 0}
-    report["intervals"] = intervals(options.runs)
-    report["differences"] = differences(options.runs // 4)
+    for name, part in (("intervals", intervals(options.runs)), ("differences", differences(options.runs // 4))):
+        report[name] = part
+        Console().print_json(json.dumps(part))
     options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    Console().print_json(json.dumps({name: report[name] for name in ("intervals", "differences")}))
 
 
 if __name__ == "__main__":

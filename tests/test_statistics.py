@@ -105,6 +105,12 @@ def test_within_bounds_no_interval_is_wider_than_that_of_a_share() -> None:
     assert interval_of_mean(near, (0, 1), 3) == interval_of_mean(near, UNBOUNDED, 3)
 
 
+def test_bounds_that_do_not_hold_are_none() -> None:
+    values = np.array([2.0, 3, 5, 4, 6, 9, 7])
+    assert interval_of_mean(values, (0, 1), 1) == interval_of_mean(values, UNBOUNDED, 1)
+    assert interval_of_mean(np.array([1 + 1e-9] * 3 + [0.9] * 5), (0, 1), 1) is not None
+
+
 def test_shares_are_counted() -> None:
     """Agresti and Coull's interval for 8 of 8 and 5 of 10, worked out by hand with z² = 3.8415."""
     assert interval_of_mean(np.ones(8), (0, 1)) == pytest.approx((0.6278, 1), abs=1e-4)

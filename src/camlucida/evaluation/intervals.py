@@ -17,6 +17,7 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 MIN_PICTURES = 6  # an interval of fewer would be a guess, and no difference of fewer can be more than chance
 DRAWS = 2000
+_ROUNDING = 1e-6  # by which a measure may lie beyond its bounds
 _WIDENED = 10  # pictures: of so many, both tails together are half of what the level leaves
 
 
@@ -29,6 +30,8 @@ def interval_of_mean(values: Values, bounds: Interval, seed: int = 0) -> Interva
     """
     if len(values) < MIN_PICTURES:
         return None
+    if values.min() < bounds[0] - _ROUNDING or values.max() > bounds[1] + _ROUNDING:
+        bounds = (-np.inf, np.inf)  # they do not hold
     bounded, at_bounds = bool(np.isfinite(bounds).all()), bool(np.isin(values, bounds).all())
     low, high = bounds
     if bounded:
