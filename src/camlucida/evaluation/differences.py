@@ -40,7 +40,7 @@ def worse_ways(
     Where all ways are alike, what one is better than another in a picture could as well be the other way round:
     all differences of a picture are turned over together, or none. How far the best one is ahead of a way is
     held against the largest lead of any way over any other after such turns, so that ``best`` may have been
-    chosen by these very numbers. At most one evaluation in 20 (divided by ``questions``, if as many are asked)
+    chosen by these very numbers. About one evaluation in 20 (divided by ``questions``, if as many are asked)
     then calls any way worse that is not. What is worse is left out and the others are judged again, for what
     is far off hides small differences. Unlike an exchange of the ways this holds when their spreads differ.
 
