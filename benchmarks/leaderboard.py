@@ -30,7 +30,7 @@ from camlucida.errors import CamlucidaError
 from camlucida.evaluation.grid import cells_of, grids
 from camlucida.evaluation.items import Item
 from camlucida.evaluation.judge import Given, Judge
-from camlucida.evaluation.records import Records
+from camlucida.evaluation.records import Records, what_rows_are_of
 from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.registry import entries
@@ -90,12 +90,14 @@ def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One network on one set of pictures."""
     explainer = Explainer(DEFAULT_MODEL) if name not in nets.NETWORKS else _tiny(name)
     with TemporaryDirectory() as folder:
-        subjects = _subjects(name, explainer, options, Path(folder))
+        photos = options.keep / "pictures" if options.keep else Path(folder)
+        subjects = _subjects(name, explainer, options, photos)
         methods, refused = _methods(explainer, subjects[0])
         measures = measures_of(MEASURES[name], TESTBED if name in nets.NETWORKS else {})
         judge = Judge(explainer, ways_of(methods), measures)
         layer = "+".join(explainer.layer_names(None, _input(explainer, subjects[0])))
-        records = _records(options.keep, name, judge) if options.keep else None
+        of = {"board": name, **what_rows_are_of(explainer, judge.seed)}
+        records = Records(options.keep / name, of, judge.measures) if options.keep else None
         found = evaluate(judge, subjects, records, partial(track, description=name, transient=True))
     if found.failed:
         raise SystemExit(f"{name}: {found.failed}")
@@ -104,12 +106,6 @@ def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
     if name in nets.NETWORKS:
         facts["right"] = train.accuracy(explainer.module, name)
     return facts | {"refused": refused} | _told(found, RANKED[name])
-
-
-def _records(folder: Path, name: str, judge: Judge) -> Records:
-    measures = {one.name: settings for one, settings in judge.measures}
-    asked = {"board": name, "ways": [str(way) for way in judge.ways], "measures": measures}
-    return Records(folder / name, asked)
 
 
 def _tiny(family: str) -> Explainer:
@@ -137,13 +133,17 @@ def _photos(folder: Path, labels: Sequence[str]) -> list[Item]:
     from sklearn.datasets import load_sample_image
 
     items = []
+    folder.mkdir(parents=True, exist_ok=True)
     for name, label in PHOTOS.items():
+        path = folder / f"{name}.png"
+        items.append(Item(path, labels.index(label)))
+        if path.exists():
+            continue  # rows are known by the file's time, too
         if name in ("flower", "china"):
             pixels = load_sample_image(f"{name}.jpg")
         else:
             pixels = data.stereo_motorcycle()[0] if name == "stereo_motorcycle" else getattr(data, name)()
-        Image.fromarray(pixels).convert("RGB").save(folder / f"{name}.png")
-        items.append(Item(folder / f"{name}.png", labels.index(label)))
+        Image.fromarray(pixels).convert("RGB").save(path)
     return items
 
 
@@ -181,6 +181,7 @@ def _told(found: Evaluation, ranked: Sequence[str]) -> dict[str, Any]:
     return {
         "pictures": found.pictures,
         "ranked_by": list(ranked),
+        "judged_by": "largest lead",
         "variants": {"asked": found.asked, "run": found.run},
         "ways": ways,
     }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +232,13 @@ def machine(threads: int) -> dict[str, Any]:
         "load_at_start": os.getloadavg()[0],
         "system": platform.platform(),
         "python": sys.version.split()[0],
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES if _installed(name)},
     }
+
+
+def _installed(package: str) -> bool:
+    """Not all figures need all packages."""
+    return any(True for _ in distributions(name=package))
 
 
 def keep(report: dict[str, Any], out: Path) -> None:

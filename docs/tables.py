@@ -59,10 +59,10 @@ def _leaderboard(report: dict[str, Any]) -> str:
         "EfficientNet-Lite0 with bundled photos: on mosaics of four, where the class lies in a known cell "
         "(`grid`), and as they are (`photos`). Each at the network's default layer.\n\n"
         "Ranks are the mean over what stands above each table; ✓ marks what the best one is not better than "
-        "by more than chance, by any of them. `≈floor` marks a number that is not better than each floor "
-        "(a random map, a spot in the centre, the picture's edges) by more than chance. Behind each number is "
-        "its 95 % interval, by bootstrap over pictures; `(2 without)` counts pictures without a number, such "
-        "as of a blank map.\n\n"
+        "by more than chance, by any of them, the choice of the best among so many being part of the test. "
+        "`≈floor` marks a number that is not better than each floor (a random map, a spot in the centre, the "
+        "picture's edges) by more than chance. Behind each number is its 95 % interval over pictures; "
+        "`(2 without)` counts pictures without a number, such as of a blank map.\n\n"
         "The testbed's networks were trained so that only positions on the form speak for its class: "
         "localisation there says whether maps are read and computed rightly, more than which method finds "
         "objects. That is what `grid` is for.\n\n## Highest over all boards, by rank on each\n\n"
@@ -78,9 +78,19 @@ def _board(board: dict[str, Any]) -> str:
     right = f", right on {board['right']:.1%} of pictures" if "right" in board else ""
     text = (
         f"{board['model']}, layer `{board['layer']}`{right}; {pictures} pictures, ranked by "
-        f"{', '.join(board['ranked_by'])}. {variants['asked']} variants of pictures were asked for and "
-        f"{variants['run']} run: the others were known already.\n\n"
+        f"{', '.join(board['ranked_by'])}."
     )
+    if variants["asked"]:
+        text += (
+            f" {variants['asked']} variants of pictures were asked for and {variants['run']} run: the others "
+            "were known already."
+        )
+    text += "\n\n"
+    if "judged_by" not in board:
+        text += (
+            "Measured before the choice of the best was part of the test: a method without ✓ may be as good "
+            "all the same, and intervals are too narrow.\n\n"
+        )
     ways = sorted(board["ways"].items(), key=lambda item: item[1].get("rank", float("inf")))
     names = list(ways[0][1]["measures"])
     head = [f"{name} {ARROW[metric_called(name).better]}" for name in names]

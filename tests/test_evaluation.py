@@ -15,11 +15,10 @@ from torch import Tensor, nn
 import camlucida
 import zoo
 from camlucida import Explainer
-from camlucida.errors import OptionError, OutputError, PictureError, TargetError
+from camlucida.errors import OptionError, PictureError, TargetError
 from camlucida.evaluation.cascade import randomised
 from camlucida.evaluation.items import Item, items_in
-from camlucida.evaluation.judge import Given, Judge, Row, key_of
-from camlucida.evaluation.records import Records
+from camlucida.evaluation.judge import Given, Judge, Row
 from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
 from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.evaluation.shown import Way
@@ -231,24 +230,6 @@ def test_sanity_is_measured_on_copies(build: Any) -> None:
 # -- what many say together -------------------------------------------------------------------------------
 
 
-def test_intervals_are_those_of_the_bootstrap() -> None:
-    values = [0.1, 0.5, 0.3, 0.9, 0.4, 0.2]
-    cell = cells(rows_of({"a": values}), [measure()])["a", "m"]
-    draws = np.random.default_rng(0).integers(6, size=(2000, 6))
-    expected = np.quantile(np.array(values)[draws].mean(axis=1), [0.025, 0.975])
-    assert cell.value == pytest.approx(0.4)
-    assert (cell.low, cell.high) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
-    assert cell.count == 6
-    assert cell.beats_floors is None
-
-
-def test_a_measure_can_have_its_own_way_to_one_number() -> None:
-    one = measure(compute=max)
-    cell = cells(rows_of({"a": [1, 2, 3]}), [one])["a", "m"]
-    assert (cell.value, cell.high) == (3, 3)
-    assert cell.low < 3
-
-
 def test_a_method_has_to_beat_each_floor() -> None:
     rng = np.random.default_rng(0)
     base = rng.uniform(size=30)
@@ -328,8 +309,8 @@ def test_what_only_rounding_tells_apart_shares_its_rank() -> None:
     found = advice(Evaluation(rows, [metric_called("insertion")]))
     assert [(one.way, one.rank, one.as_good) for one in found] == [
         ("c", 1, True),
-        ("b", 2.5, False),
         ("a", 2.5, False),
+        ("b", 2.5, False),
         ("d", 4, False),
     ]
     same = advice(
@@ -351,38 +332,6 @@ def test_a_value_that_is_not_a_number_is_left_out() -> None:
 def small() -> Explainer:
     """Takes pictures."""
     return Explainer(zoo.resnet(), preprocess="tutorial")
-
-
-def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    paths = [picture(tmp_path / "photos" / f"{i}.png", (64, 64), i) for i in range(3)]
-    items = [Item(path) for path in paths]
-    ways, measures = ways_of(["gradcam"]), measures_of(["entropy"])
-    asked = {"ways": [str(way) for way in ways]}
-
-    def run(items: list[Item]) -> Evaluation:
-        return evaluate(
-            Judge(Explainer(zoo.resnet(), preprocess="tutorial"), ways, measures),
-            items,
-            Records(tmp_path, asked),
-        )
-
-    whole = run(items[:2])
-    with (tmp_path / "rows.jsonl").open("a") as file:  # the next was cut off between its rows, in the second
-        file.write(json.dumps({**vars(whole.rows[0]), "key": key_of(items[2])}) + '\n{"path": "')
-    both = run(items)
-    assert [row.path for row in both.rows] == [str(path) for path in paths for _ in ways]
-    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
-    assert len(lines) == 1 + 3 * len(ways)
-    assert run(items).asked == 0
-    assert [row.path for row in run(items[1:]).rows] == [
-        row.path for row in both.rows if row.path != str(paths[0])
-    ]
-    other = [Item(paths[0], 3), *items[1:]]  # explained for another class
-    assert {row.index for row in run(other).rows if row.path == str(paths[0])} == {3}
-    picture(paths[1], (64, 64), 9)  # another picture under the old name
-    assert run(items).asked > 0
-    with pytest.raises(OutputError, match="rows of another run"):
-        Records(tmp_path, {"ways": ["other"]})
 
 
 def test_one_broken_picture_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -459,7 +408,7 @@ def test_evaluate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report["pictures"] == 3
     assert report["ways"][0]["measures"]["entropy"]["pictures"] == 3
     table = (out / "evaluation.csv").read_text().splitlines()
-    assert table[0] == "path,way,class,probability,entropy,average_drop"
+    assert table[0] == "path,way,class,probability,predicted,right,entropy,average_drop"
     assert len(table) == 1 + 3 * 4
     with Image.open(out / "ranking.png") as drawn:
         assert drawn.width > 500

@@ -15,7 +15,7 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors"],
+    ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors", "wnids"],
     ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
     ["render", "aims", "metrics", "taps"],
     ["layers"],

@@ -44,11 +44,26 @@ def test_a_board_is_sorted_with_floors_at_the_end() -> None:
     assert "`cam` is refused here: no linear layer." in text
 
 
+def lines_wanted(name: str, report: dict[str, Any]) -> int:
+    """Of tables, without their heads and rules."""
+    if name == "leaderboard":
+        return 6 + sum(len(board["ways"]) for board in report["boards"].values())
+    if name == "support":
+        return len(report["summary"]) + len(report["rows"])
+    return len({(cell["model"], cell["method"]) for cell in report["cells"]})
+
+
 @pytest.mark.parametrize("name", ["leaderboard", "support", "grid"])
 def test_each_result_becomes_a_page(name: str, tmp_path: Path) -> None:
+    """With a line for each method on each board, each network, each method on each model."""
     tables.write_tables(tmp_path)
     assert f"\n{name}\n" in (tmp_path / "index.md").read_text(encoding="utf-8")
-    assert (tmp_path / f"{name}.md").read_text(encoding="utf-8").count("\n| ") > 10
+    report = json.loads((tables.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    lines = (tmp_path / f"{name}.md").read_text(encoding="utf-8").splitlines()
+    rules = [place for place, line in enumerate(lines) if line.startswith("| ---")]
+    assert sum(line.startswith("| ") for line in lines) - 2 * len(rules) == lines_wanted(name, report)
+    for place in rules:
+        assert lines[place - 1].count(" | ") == lines[place].count(" | ") == lines[place + 1].count(" | ")
 
 
 def test_the_readme_shows_the_top() -> None:

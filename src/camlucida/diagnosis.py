@@ -37,7 +37,8 @@ def noise_for(explainer: Explainer) -> Tensor:
     """An input (channels, height, width) of noise, of the size that the model wants."""
     place = next(explainer.module.parameters(), torch.empty(0))
     size = explainer.adapter.input_size or (3, 224, 224)
-    return torch.randn(size, generator=torch.Generator().manual_seed(0)).to(place.device, place.dtype)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(size, generator=generator, dtype=torch.float32).to(place.device, place.dtype)
 
 
 def forward_seconds(explainer: Explainer, picture: Tensor) -> float:

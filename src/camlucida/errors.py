@@ -83,3 +83,11 @@ def _escaped(letter: str) -> str:
         return f"\\x{ord(letter) - 0xDC00:02x}"
     hidden = letter in _DIRECTIONS or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
     return letter.encode("unicode_escape").decode() if hidden else letter
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, in one line: our own errors are sentences, others are named."""
+    words = " ".join(str(error).split())
+    if isinstance(error, CamlucidaError):
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex
 
 from camlucida.errors import TargetError, one_of
+from camlucida.wnids import class_of, is_wnid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,6 +163,8 @@ def find_class(name: str, labels: Sequence[str] | None) -> int:
     """The index of the class called ``name``: a whole name wins over a part of one."""
     if not labels:
         raise TargetError(f"this model has no class names to look {name!r} up in: give the class by its index")
+    if is_wnid(name):
+        return class_of(name, labels)
     wanted = name.lower()
     whole = [i for i, label in enumerate(labels) if wanted in _names(label)]
     found = whole or [i for i, label in enumerate(labels) if wanted and wanted in label.lower()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from camlucida.cli.listing import print_table
+from camlucida.cli.measured import say_end, say_failed, say_next, timed
 from camlucida.cli.options import SEVERAL, ModelOptions, parsed_options
 from camlucida.cli.outputs import inputs_of
-from camlucida.cli.talk import say_error, say_note, tracked, waiting
+from camlucida.cli.talk import say_note, tracked, waiting
 from camlucida.errors import CamlucidaError
 
 if TYPE_CHECKING:
@@ -55,10 +56,16 @@ class Measuring:
     """How many such mosaics."""
 
     seed: int = 0
-    """For whatever is drawn by chance: noise, floors, bootstrap."""
+    """For whatever is drawn by chance: noise, floors, intervals."""
 
-    out: Path = Path("results/evaluation")
-    """A folder. A run that was cut off goes on where it was."""
+    out: Path | None = None
+    """A folder; results/NAME-evaluate, -grid or -recommend unless said. What is known there is not measured
+    again."""
+
+    def folder(self, source: Path, command: str) -> Path:
+        """Where results go."""
+        name = source.resolve().stem or "all"
+        return self.out or Path("results") / f"{name}-{'grid' if self.grid else command}"
 
     overwrite: Annotated[bool, Parameter(negative="")] = False
     """Replace files that camlucida did not write as well. Inputs are never replaced."""
@@ -90,13 +97,14 @@ def evaluate(
     """
     from camlucida.evaluation import report
 
-    explainer, items, writing = _ready(source, model, measuring, options)
-    found, asked = _measured(explainer, items, measuring, options, measuring.layer or (None,))
+    out = measuring.folder(source, "evaluate")
+    explainer, items, writing = _ready(source, model, measuring, options, out)
+    found, asked = _measured(explainer, items, measuring, out, measuring.layer or (None,))
     if found.rows:
         print_table(found.table())
-        for path in report.write(found, measuring.out, asked, **writing):
+        for path in report.write(found, out, asked, **writing):
             sys.stdout.write(f"{path}\n")
-    _end(found, measuring)
+    say_end(found, measuring.quiet)
 
 
 def recommend(
@@ -121,20 +129,22 @@ def recommend(
     """
     from camlucida.diagnosis import noise_for
     from camlucida.evaluation import report
-    from camlucida.evaluation.run import advice_table
+    from camlucida.evaluation.run import advice, advice_table
 
-    explainer, items, writing = _ready(source, model, measuring, options)
+    out = measuring.folder(source, "recommend")
+    explainer, items, writing = _ready(source, model, measuring, options, out)
     with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
         layers = measuring.layer or tuple(explainer.known.stages(noise_for(explainer))[:3])
-    found, asked = _measured(explainer, items, measuring, options, layers)
+    found, asked = _measured(explainer, items, measuring, out, layers)
     if found.rows:
-        report.write(found, measuring.out, asked, **writing)
+        report.write(found, out, asked, **writing)
         print_table(advice_table(found))
-    _end(found, measuring)
+        say_next(advice(found), model, options, measuring.quiet)
+    say_end(found, measuring.quiet)
 
 
 def _ready(
-    source: Path, model: str, measuring: Measuring, options: ModelOptions
+    source: Path, model: str, measuring: Measuring, options: ModelOptions, out: Path
 ) -> tuple[Explainer, list[Item], dict[str, Any]]:
     """The model, what it is measured on, and what results must not replace."""
     from camlucida.evaluation import report
@@ -145,7 +155,7 @@ def _ready(
     items = items_in(source, explainer.adapter.labels, measuring.masks)
     read = [source, *(file for item in items for file in (item.path, item.mask) if file)]
     writing: dict[str, Any] = {"never": inputs_of(read, [model], options), "overwrite": measuring.overwrite}
-    report.check(measuring.out, **writing)
+    report.check(out, **writing)
     return explainer, items, writing
 
 
@@ -153,12 +163,12 @@ def _measured(
     explainer: Explainer,
     items: Sequence[Item],
     measuring: Measuring,
-    options: ModelOptions,
+    out: Path,
     layers: Sequence[str | None],
 ) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation, and what was asked."""
     from camlucida.evaluation.judge import Judge
-    from camlucida.evaluation.records import Records
+    from camlucida.evaluation.records import Records, what_rows_are_of
     from camlucida.evaluation.run import GRID_MEASURES, MEASURES, METHODS, measures_of, ways_of
     from camlucida.evaluation.run import evaluate as run
     from camlucida.metrics.registry import metric_called
@@ -174,15 +184,11 @@ def _measured(
     ways, measures = ways_of(methods, layers), measures_of(metrics, given)
     of_methods = {name: given[name] for name in methods}
     judge = Judge(explainer, ways, measures, measuring.seed, of_methods)
-    asked = {
-        "model": explainer.title,
-        "weights": explainer.adapter.weights,
+    of = what_rows_are_of(explainer, measuring.seed)
+    asked = of | {
         "ways": [str(way) for way in ways],
         "measures": {measure.name: settings for measure, settings in measures},
         "options": of_methods,
-        "seed": measuring.seed,
-        "preprocess": options.preprocess,
-        "dtype": options.dtype,
     }
     subjects: Sequence[Any] = items
     failed: dict[str, str] = {}
@@ -192,8 +198,10 @@ def _measured(
         failed = cells.failed
     else:
         judge.check(items)
-    track = partial(tracked, what="measuring", quiet=measuring.quiet)
-    found = run(judge, subjects, Records(measuring.out, asked), track)
+    records = Records(out, of, measures, of_methods)
+    if records.damaged:
+        say_note(f"{records.damaged} damaged lines of {records.path} are left out", measuring.quiet)
+    found = run(judge, subjects, records, partial(timed, judge=judge, quiet=measuring.quiet))
     found.failed.update(failed)
     return found, asked
 
@@ -213,31 +221,5 @@ def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) 
     try:
         return cells, grids(cells, measuring.grid, measuring.grids, measuring.seed)
     except CamlucidaError:
-        _say_failed(cells.failed)
+        say_failed(cells.failed)
         raise
-
-
-def _end(found: Evaluation, measuring: Measuring) -> None:
-    """Say what failed and what was spared; exit with 1 if pictures failed."""
-    from camlucida.evaluation.summary import FEWEST
-
-    if found.asked:
-        spared = found.asked - found.run
-        say_note(
-            f"{found.pictures} pictures, {found.run} variants run, {spared} of {found.asked} known before",
-            measuring.quiet,
-        )
-    if found.pictures < FEWEST:
-        say_note(
-            f"of fewer than {FEWEST} pictures no difference is called more than chance: give more of them",
-            measuring.quiet,
-        )
-    _say_failed(found.failed)
-    if found.failed:
-        say_error(f"{len(found.failed)} pictures failed, {found.pictures} are measured")
-        raise SystemExit(1)
-
-
-def _say_failed(failed: Mapping[str, str]) -> None:
-    for path, reason in failed.items():
-        say_error(reason if path in reason else f"{path}: {reason}")

@@ -36,5 +36,6 @@ def _draw(layer: nn.Module, generator: torch.Generator) -> None:
     with torch.no_grad():
         for parameter in layer.parameters(recurse=False):
             if parameter.numel() > 1 and parameter.is_floating_point():
-                values = torch.randn(parameter.shape, generator=generator).to(parameter)
+                drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+                values = drawn.to(parameter)
                 parameter.copy_(values * parameter.std(correction=0) + parameter.mean())

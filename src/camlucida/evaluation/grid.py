@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from camlucida.errors import CamlucidaError, PictureError
+from camlucida.errors import PictureError, reason_of
+from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.judge import Given
 from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.metrics.mosaic import mosaics
@@ -48,8 +49,8 @@ def cells_of(
         try:
             picture = prepare(item.path, explainer.adapter, explainer.preprocess).tensor
             top = _top_class(explainer, picture)
-        except CamlucidaError as error:
-            found.failed[str(item.path)] = str(error)
+        except Exception as error:  # noqa: BLE001 - the user's own model is run
+            found.failed[str(item.path)] = reason_of(error)
             continue
         if item.target not in (None, top):
             found.mistaken.append(str(item.path))
@@ -76,7 +77,7 @@ def grids(cells: Cells, rows: int, count: int, seed: int = 0) -> list[Given]:
             f"mosaics are made of inputs of one size, got {' and '.join(f'{w}×{h}' for h, w in sizes[:2])}: "
             "give a preprocessing that makes them alike"
         )
-    stacked = torch.stack(cells.pictures) if cells.pictures else torch.empty(0, 3, 1, 1)
+    stacked = torch.stack(cells.pictures) if cells.pictures else torch.empty(0, 3, 1, 1, dtype=torch.float32)
     made = mosaics(stacked, cells.labels, rows, seed, count)
     return [
         Given(
@@ -84,7 +85,7 @@ def grids(cells: Cells, rows: int, count: int, seed: int = 0) -> list[Given]:
             made.pictures[place],
             int(made.labels[place]),
             made.masks[place],
-            f"mosaic {place + 1}",
+            f"mosaic {place + 1} {fingerprint(made.pictures[place]).hex()}",
         )
         for place in range(count)
     ]

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from camlucida.errors import OptionError, PictureError
-from camlucida.images import SUFFIXES, find
+from camlucida.errors import OptionError, PictureError, TargetError
+from camlucida.evaluation.sources import pictures_by_class
+from camlucida.images import SUFFIXES
 from camlucida.targets import resolve
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in the picture's pixels
@@ -38,12 +39,12 @@ def items_in(source: Path, labels: Sequence[str] | None, masks: Path | None = No
         TargetError: the model has no such class.
         PictureError: there is no such file or folder, or nothing in it.
     """
-    if source.suffix.lower() == ".csv":
+    if source.suffix.lower() == ".csv" and not source.is_dir():
         items = _of_table(source, labels)
-    elif source.is_dir() and any(_has_pictures(folder) for folder in source.iterdir() if folder.is_dir()):
-        items = _of_classes(source, labels)
+    elif source.is_file():
+        items = [Item(source)]
     else:
-        items = [Item(path) for path in find([source])]
+        items = _of_folder(source, labels)
     if not items:
         raise PictureError(f"{source} names no picture, give one that does")
     wrong = next((item for item in items if not _exists(item.target, labels)), None)
@@ -60,13 +61,23 @@ def _exists(target: int | None, labels: Sequence[str] | None) -> bool:
     return target is None or labels is None or 0 <= target < len(labels)
 
 
-def _of_classes(source: Path, labels: Sequence[str] | None) -> list[Item]:
+def _of_folder(source: Path, labels: Sequence[str] | None) -> list[Item]:
     items = []
-    for folder in sorted(one for one in source.iterdir() if one.is_dir()):
-        if _has_pictures(folder):
-            index = _index(folder.name, labels)
-            items += [Item(path, index) for path in find([folder])]
+    for folder, paths in pictures_by_class(source, lambda name: _is_class(name, labels)).items():
+        index = None if folder is None else _class_of(folder, labels)
+        items += [Item(path, index) for path in paths]
     return items
+
+
+def _class_of(folder: Path, labels: Sequence[str] | None) -> int | None:
+    try:
+        return _index(folder.name, labels)
+    except TargetError as error:
+        raise TargetError(f"{folder} is taken for the folder of a class, and {error}") from None
+
+
+def _is_class(name: str, labels: Sequence[str] | None) -> bool:
+    return any(name.lower() in (part.strip().lower() for part in label.split(",")) for label in labels or ())
 
 
 def _of_table(source: Path, labels: Sequence[str] | None) -> list[Item]:
@@ -110,10 +121,6 @@ def _box(text: str, source: str) -> Box:
 def _index(name: str, labels: Sequence[str] | None) -> int | None:
     found = resolve(name.replace("_", " ") if labels and name not in labels else name, labels)
     return getattr(found, "index", None)
-
-
-def _has_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
 def _with_masks(items: Sequence[Item], masks: Path, source: Path) -> list[Item]:

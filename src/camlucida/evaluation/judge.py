@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from camlucida.errors import OptionError
+import torch
+
+from camlucida.errors import CamlucidaError, LayerError, OptionError
 from camlucida.evaluation.cascade import randomised
 from camlucida.evaluation.scorer import Count
 from camlucida.evaluation.shown import Bench, Shown, Way
@@ -33,7 +36,8 @@ class Row:
     """What the measures say of one way and one picture; ``seconds`` is what the map of that way takes alone.
 
     ``path`` is the picture's, and of a mosaic that of the picture which is looked for. ``key`` tells what was
-    measured from all else that bears this path.
+    measured from all else that bears this path. ``predicted`` is the model's top class, and ``right`` whether
+    it is the one that the picture is of, if that is known.
     """
 
     path: str
@@ -43,6 +47,8 @@ class Row:
     values: Mapping[str, float]
     seconds: float
     key: str = ""
+    predicted: int | None = None
+    right: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +115,8 @@ class Judge:
                 "give a table with boxes, or masks (`--masks FOLDER`)"
             )
 
-    def rows(self, item: Item | Given) -> list[Row]:
-        """A row for each way.
+    def rows(self, item: Item | Given, wanted: Mapping[Way, Measures] | None = None) -> list[Row]:
+        """A row for each way; of ``wanted`` alone, by the measures there, if some are known already.
 
         Raises:
             CamlucidaError: the picture cannot be read or explained, or its mask does not fit.
@@ -123,14 +129,37 @@ class Judge:
                 f"{', '.join(blind)} needs to know where the object is in {given.path}: give boxes or masks"
             )
         self._like = given.picture
-        shown = Shown(self._bench, given.picture, given.target, given.mask)
+        asked = dict.fromkeys(self.ways, self.measures) if wanted is None else wanted
+        shown = Shown(replace(self._bench, ways=list(asked)), given.picture, given.target, given.mask)
+        right = None if given.target is None else shown.predicted == given.target
         rows = []
-        for way in self.ways:
+        for way, measures in asked.items():
             trial = shown.trial(way)
-            values = {measure.name: measure.run(trial, settings) for measure, settings in self.measures}
+            values = {measure.name: measure.run(trial, settings) for measure, settings in measures}
             said = (given.path, str(way), shown.index, shown.probability, values)
-            rows.append(Row(*said, self._timed(shown, way), key_of(item)))
+            rows.append(Row(*said, self._timed(shown, way), key_of(item), shown.predicted, right))
         return rows
+
+    @cached_property
+    def refusal(self) -> CamlucidaError | None:
+        """Why any picture would be refused: a method that does not fit the layer, an option out of its range.
+
+        Tried on a picture of noise, with a mask in its middle; what goes wrong with that in other ways says
+        nothing.
+        """
+        size = self.explainer.adapter.input_size or (3, 224, 224)
+        noise = torch.randn(*size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+        down, across = size[1] // 4, size[2] // 4
+        mask = torch.zeros(size[1], size[2], dtype=torch.bool)
+        mask[down : size[1] - down, across : size[2] - across] = True
+        like = next(self.explainer.module.parameters(), noise)
+        try:
+            self.rows(Given("noise", noise.to(like.device, like.dtype), None, mask))
+        except (LayerError, OptionError) as error:
+            return error
+        except Exception:  # noqa: BLE001 - the user's own model is run
+            return None
+        return None
 
     def _read(self, item: Item) -> Given:
         prepared = prepare(item.path, self.explainer.adapter, self.explainer.preprocess)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _NAMES = ("evaluation.json", "evaluation.csv", "ranking.png")
+_ESCAPED = "backslashreplace"  # bytes of a file's name that are no UTF-8; JSON reads them as what they were
 
 
 def check(folder: Path, never: Sequence[Path] = (), overwrite: bool = False) -> None:
@@ -61,18 +62,17 @@ def write(
     }
     with written_whole(paths[0], never, overwrite) as path:
         text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-        path.write_bytes(text.encode("utf-8", "backslashreplace"))
+        path.write_bytes(text.encode("utf-8", _ESCAPED))
     with (
         written_whole(paths[1], never, overwrite) as path,
-        path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        path.open("w", newline="", encoding="utf-8", errors=_ESCAPED) as file,
     ):
         rows = csv.writer(file)
         names = [one.name for one in evaluation.measures]
-        rows.writerow(["path", "way", "class", "probability", *names])
+        rows.writerow(["path", "way", "class", "probability", "predicted", "right", *names])
         for row in evaluation.rows:
-            rows.writerow(
-                [row.path, row.way, row.index, row.probability, *(row.values.get(name) for name in names)]
-            )
+            values = [row.values.get(name) for name in names]
+            rows.writerow([row.path, row.way, row.index, row.probability, row.predicted, row.right, *values])
     with written_whole(paths[2], never, overwrite) as path:
         _draw(evaluation, numbers, path)
     return paths
@@ -81,7 +81,9 @@ def write(
 def _plain(cell: Cell) -> dict[str, Any]:
     """For JSON, which has no NaN."""
     numbers = {"value": cell.value, "low": cell.low, "high": cell.high}
-    finite = {name: number if isfinite(number) else None for name, number in numbers.items()}
+    finite = {
+        name: number if number is not None and isfinite(number) else None for name, number in numbers.items()
+    }
     return {**finite, "pictures": cell.count, "beats floors": cell.beats_floors}
 
 
@@ -98,7 +100,9 @@ def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Cell], path:
         shown.sort(key=lambda way: numbers[way, one.name].value, reverse=one.better == "lower")
         for place, way in enumerate(shown):
             cell, colour = numbers[way, one.name], "0.6" if way in FLOORS else "C0"
-            axes.plot([cell.low, cell.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+            if cell.low is not None:
+                ends = [cell.low, cell.high]
+                axes.plot(ends, [place, place], color=colour, linewidth=2, solid_capstyle="round")
             axes.plot(cell.value, place, "o", color=colour, markersize=5)
         axes.set_yticks(range(len(shown)), shown, fontsize=8)
         axes.set_title(f"{one.name} ({one.better} is better)", fontsize=9)

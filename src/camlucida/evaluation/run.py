@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import TYPE_CHECKING, Any, Union
 
-from camlucida.errors import CamlucidaError, LayerError, OptionError
+from camlucida.errors import LayerError, OptionError, reason_of
+from camlucida.evaluation.differences import worse_ways
 from camlucida.evaluation.judge import Judge, Row, key_of
 from camlucida.evaluation.shown import Way
-from camlucida.evaluation.summary import SAME, Cell, Standing, better, cells, ranking, values_of
+from camlucida.evaluation.summary import Cell, Standing, cells, ranking, ranks, values_of
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.registry import Metric, metric_called
 from camlucida.registry import entry
@@ -70,8 +72,8 @@ class Evaluation:
         return ranking(self.rows, metric_called(metric), self.seed)
 
     def seconds(self, way: str) -> float:
-        """What the map of one picture took, by itself."""
-        return next(row.seconds for row in self.rows if row.way == way)
+        """What the map of one picture took, by itself; the median where runs came together."""
+        return median(row.seconds for row in self.rows if row.way == way)
 
 
 def ways_of(methods: Sequence[str], layers: Sequence[str | None] = (None,), floors: bool = True) -> list[Way]:
@@ -88,28 +90,67 @@ def ways_of(methods: Sequence[str], layers: Sequence[str | None] = (None,), floo
 def evaluate(
     judge: Judge, items: Sequence[Subject], records: Records | None = None, track: Track = lambda items: items
 ) -> Evaluation:
-    """Every picture, those that ``records`` has left out; one that fails is noted and the others go on.
+    """Every picture, what ``records`` knows left out; one that fails is noted and the others go on.
 
     Raises:
         CamlucidaError: a method does not fit the model or the layer, or a measure cannot be taken.
+        OutputError: rows cannot be written.
     """
     keys = {key_of(item): item for item in items}
-    rows = records.of(keys) if records else []
-    done = {row.key for row in rows}
+    rows = {key: _known(judge, key, records) for key in keys}
     failed: dict[str, str] = {}
-    for item in track([item for key, item in keys.items() if key not in done]):
+    begun, refused = False, None
+    for key in track([key for key in keys if len(_complete(judge, rows[key])) < len(judge.ways)]):
         try:
-            found = judge.rows(item)
-        except (LayerError, OptionError):
-            raise  # it would be the same for each
-        except CamlucidaError as error:
-            failed[str(item.path)] = str(error)
+            found = _measured(judge, keys[key], rows[key])
+        except Exception as error:
+            failed[str(keys[key].path)] = reason_of(error)
+            if isinstance(error, (LayerError, OptionError)) and not begun:
+                refused = error
+                if judge.refusal:
+                    raise judge.refusal from error
             continue
+        begun = True
         if records:
             records.add(found)
-        rows += found
+        rows[key] |= {row.way: row for row in found}
+    if refused and not begun and len(set(failed.values())) == 1:
+        raise refused  # it was the same for each
+    every = [
+        own[str(way)]
+        for own in rows.values()
+        if len(_complete(judge, own)) == len(judge.ways)
+        for way in judge.ways
+    ]
     measures = [measure for measure, _ in judge.measures]
-    return Evaluation(rows, measures, judge.seed, failed, judge.count.asked, judge.count.run)
+    return Evaluation(every, measures, judge.seed, failed, judge.count.asked, judge.count.run)
+
+
+def _known(judge: Judge, key: str, records: Records | None) -> dict[str, Row]:
+    """By way, what was measured of a picture before."""
+    found = {str(way): records.find(key, str(way)) for way in judge.ways} if records else {}
+    return {way: row for way, row in found.items() if row}
+
+
+def _complete(judge: Judge, known: Mapping[str, Row]) -> list[str]:
+    """The ways of which every measure is known."""
+    names = {measure.name for measure, _ in judge.measures}
+    return [way for way, row in known.items() if names <= row.values.keys()]
+
+
+def _measured(judge: Judge, item: Subject, known: Mapping[str, Row]) -> list[Row]:
+    """The rows that are missing, or lack measures, with what was known of them."""
+    wanted = {}
+    for way in judge.ways:
+        have = known[str(way)].values if str(way) in known else {}
+        measures = [(measure, settings) for measure, settings in judge.measures if measure.name not in have]
+        if measures:
+            wanted[way] = measures
+    whole = []
+    for row in judge.rows(item, wanted):
+        values = {**(known[row.way].values if row.way in known else {}), **row.values}
+        whole.append(replace(row, values={measure.name: values[measure.name] for measure, _ in judge.measures}))
+    return whole
 
 
 @dataclass(frozen=True)
@@ -129,15 +170,25 @@ def advice(evaluation: Evaluation) -> list[Advice]:
     measures each is a chance to be wrong (Bonferroni).
     """
     tables = {one.name: evaluation.ranking(one.name) for one in evaluation.measures}
-    places = {name: ranks(table) for name, table in tables.items()}
+    places = {one.name: ranks(tables[one.name], one) for one in evaluation.measures}
     complete = [way for way in evaluation.ways if all(way in known for known in places.values())]
-    complete.sort(key=lambda way: sum(known[way] for known in places.values()))
+    complete.sort(key=lambda way: (sum(known[way] for known in places.values()), way))
+    worse = _worse_than_first(complete, evaluation)
     found = []
     for way in complete:
         own = {name: next(one for one in table if one.way == way) for name, table in tables.items()}
-        as_good = not any(_better(evaluation, complete[0], way, one) for one in evaluation.measures)
         rank = sum(known[way] for known in places.values()) / max(len(places), 1)
-        found.append(Advice(way, rank, as_good, own))
+        found.append(Advice(way, rank, way not in worse, own))
+    return found
+
+
+def _worse_than_first(ways: Sequence[str], evaluation: Evaluation) -> set[str]:
+    """Those than which the first of ``ways`` is better by any measure."""
+    found: set[str] = set()
+    for one in evaluation.measures:
+        values = {way: values_of(evaluation.rows, way, one) for way in ways}
+        if ways:
+            found |= worse_ways(ways[0], values, one, evaluation.seed, len(evaluation.measures))
     return found
 
 
@@ -154,24 +205,6 @@ def advice_table(evaluation: Evaluation) -> list[list[str]]:
         said = "best" if place == 1 else "no significant difference" if one.as_good else ""
         lines.append(line(said, one.way, f"{one.rank:.1f}"))
     return lines + [line("floor", way, "") for way in evaluation.ways if way in FLOORS]
-
-
-def ranks(table: Sequence[Standing]) -> dict[str, float]:
-    """By way, the best being 1; of ways with the same number each has the mean of their places.
-
-    On many networks several methods are one formula, and only rounding tells their numbers apart.
-    """
-    values = [one.cell.value for one in table]
-    found = {}
-    for one in table:
-        alike = [place for place, value in enumerate(values, 1) if abs(value - one.cell.value) <= SAME]
-        found[one.way] = sum(alike) / len(alike)
-    return found
-
-
-def _better(evaluation: Evaluation, way: str, other: str, metric: Metric) -> bool:
-    values, others = (values_of(evaluation.rows, one, metric) for one in (way, other))
-    return better(values, others, metric, evaluation.seed, len(evaluation.measures))
 
 
 def measures_of(

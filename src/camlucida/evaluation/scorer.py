@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from camlucida.chunks import Pace, in_chunks
 from camlucida.custody import lent
+from camlucida.evaluation.fingerprint import fingerprint
 
 
 @dataclass
@@ -21,12 +21,6 @@ class Count:
     asked: int = 0
     run: int = 0
     pace: Pace = field(default_factory=Pace)
-
-
-def fingerprint(tensor: Tensor) -> bytes:
-    """Of its values, alike for equal ones."""
-    raw: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return blake2b(raw, digest_size=16).digest()
 
 
 class Scorer:

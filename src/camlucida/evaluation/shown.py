@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from camlucida.errors import ModelError, TargetError
-from camlucida.evaluation.scorer import Count, Scorer, fingerprint
+from camlucida.evaluation.fingerprint import fingerprint
+from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.trial import Trial
 
@@ -61,7 +62,8 @@ class Shown:
             self._plain = self._scorer.logits(lambda _: self.picture.cpu().float()[None], 1)[0]
         if len(self._plain) < 2:
             raise ModelError("measures need a model with two classes or more, this one returns a single number")
-        self.index = int(self._plain.argmax()) if target is None else target
+        self.predicted = int(self._plain.argmax())
+        self.index = self.predicted if target is None else target
         if not 0 <= self.index < len(self._plain):
             raise TargetError(
                 f"the model has classes 0 to {len(self._plain) - 1}, got {target}: give one of its own"

@@ -1,38 +1,33 @@
-"""What many pictures say together: means with bootstrap intervals, and which differences are not chance."""
+"""What many pictures say together: means with their intervals, and which differences are not chance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from camlucida.evaluation.differences import better, tie_tolerance, worse_ways
+from camlucida.evaluation.intervals import MIN_PICTURES, Interval, interval_of_mean
 from camlucida.evaluation.judge import Row
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.registry import Metric, mean
 
-Values = np.ndarray[Any, Any]
-
-DRAWS = 2000
-LEVEL = 0.95
-FEWEST = 6  # pictures: that as many differences have one sign happens by chance less than once in 40
-FLIPS = 2**13  # of signs; all that there are if that is fewer
 NOT_BETTER = "≈floor"  # behind a number that is not better than each floor by more than chance
-SAME = 1e-5  # numbers no further apart are the same: on many networks several methods are one formula, rounded
 
 
 @dataclass(frozen=True)
 class Cell:
     """A measure of one way over all pictures: the number, its interval, and of how many pictures.
 
-    ``beats_floors`` says whether it is better than each floor by more than chance; None where there is none, or
-    too few pictures to tell. ``missing`` counts pictures without a number, such as of a blank map.
+    ``low`` and ``high`` are None for fewer than ``MIN_PICTURES``. ``beats_floors`` says whether it is better
+    than each floor by more than chance; None where there is none, too few pictures to tell, or a measure by
+    which floors are good. ``missing`` counts pictures without a number, such as of a blank map.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     count: int
     beats_floors: bool | None = None
     missing: int = 0
@@ -41,7 +36,8 @@ class Cell:
         """The number with its interval, and a mark where it is no better than a floor."""
         if not np.isfinite(self.value):
             return "–"
-        interval = f" [{self.low:.3f}, {self.high:.3f}]" if self.count > 1 else ""
+        known = self.low is not None and self.high is not None
+        interval = f" [{self.low:.3f}, {self.high:.3f}]" if known else ""
         without = f" ({self.missing} without)" if self.missing else ""
         mark = f" {NOT_BETTER}" if self.beats_floors is False else ""
         return f"{self.value:.3f}{interval}{without}{mark}"
@@ -57,12 +53,15 @@ class Standing:
 
 
 def values_of(rows: Sequence[Row], way: str, metric: Metric) -> dict[str, float]:
-    """By picture, where there is a number; the mean where there are several, as of mosaics that look for it."""
+    """By picture, where there is a number; the mean where there are several, as of mosaics that look for it.
+
+    In the order of their paths, whatever that of the rows.
+    """
     found: dict[str, list[float]] = {}
     for row in rows:
         if row.way == way and np.isfinite(row.values.get(metric.name, np.nan)):
             found.setdefault(row.path, []).append(row.values[metric.name])
-    return {path: mean(values) for path, values in found.items()}
+    return {path: mean(sorted(found[path])) for path in sorted(found)}
 
 
 def cells(rows: Sequence[Row], measures: Sequence[Metric], seed: int = 0) -> dict[tuple[str, str], Cell]:
@@ -75,71 +74,44 @@ def cells(rows: Sequence[Row], measures: Sequence[Metric], seed: int = 0) -> dic
         values = {way: values_of(rows, way, metric) for way in ways}
         for way in ways:
             beats = None
-            if floors and way not in FLOORS and len(values[way]) >= FEWEST:
+            if metric.tells_floors and floors and way not in FLOORS and len(values[way]) >= MIN_PICTURES:
                 beats = all(better(values[way], values[floor], metric, seed) for floor in floors)
             found[way, metric.name] = _cell(list(values[way].values()), metric, seed, beats, pictures)
     return found
-
-
-def better(
-    one: Mapping[str, float], other: Mapping[str, float], metric: Metric, seed: int = 0, chances: int = 1
-) -> bool:
-    """Whether ``one`` is better by more than chance, on the pictures that both have a number of.
-
-    By a sign-flip test: where both are alike, each difference could as well be the other way round. The share
-    of such flips whose mean is as high is to be at most 2.5 %, divided by ``chances`` if as many questions are
-    asked (Bonferroni). Fewer than ``FEWEST`` pictures never are enough.
-    """
-    paths = sorted(one.keys() & other.keys())
-    sign = 1 if metric.better == "higher" else -1
-    apart = sign * np.array([one[path] - other[path] for path in paths])
-    if len(apart) == 0 or apart.mean() <= SAME:
-        return False
-    flipped = _flips(len(apart), seed) @ apart / len(apart)
-    return bool((flipped >= apart.mean() - 1e-12).mean() <= (1 - LEVEL) / 2 / chances)
-
-
-def _flips(count: int, seed: int) -> Values:
-    """Signs (flips, pictures): every combination, or as many as are drawn, and those as they are."""
-    if 2**count <= FLIPS:
-        bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
-        return 1.0 - 2.0 * bits
-    drawn = np.random.default_rng(seed).choice([-1.0, 1.0], size=(FLIPS, count))
-    drawn[0] = 1
-    return drawn
 
 
 def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[Standing]:
     """Ways by one measure, the best first; floors are left out, and so are ways without a number."""
     table = cells(rows, [metric], seed)
     ways = [way for way, _ in table if way not in FLOORS and np.isfinite(table[way, metric.name].value)]
-    ways.sort(key=lambda way: table[way, metric.name].value, reverse=metric.better == "higher")
     if not ways:
         return []
-    values = {way: values_of(rows, way, metric) for way in ways}
-    return [
-        Standing(way, table[way, metric.name], not better(values[ways[0]], values[way], metric, seed))
-        for way in ways
-    ]
+    sign = -1 if metric.better == "higher" else 1
+    ways.sort(key=lambda way: (sign * table[way, metric.name].value, way))
+    worse = worse_ways(ways[0], {way: values_of(rows, way, metric) for way in ways}, metric, seed)
+    return [Standing(way, table[way, metric.name], way not in worse) for way in ways]
+
+
+def ranks(table: Sequence[Standing], metric: Metric) -> dict[str, float]:
+    """By way, the best being 1; of ways with the same number each has the mean of their places.
+
+    On many networks several methods are one formula, and only rounding tells their numbers apart.
+    """
+    values = np.array([one.cell.value for one in table])
+    tolerance = tie_tolerance(metric, values)
+    places = np.arange(1, len(values) + 1)
+    return {one.way: float(places[np.abs(values - one.cell.value) <= tolerance].mean()) for one in table}
 
 
 def _cell(values: Sequence[float], metric: Metric, seed: int, beats: bool | None, pictures: int) -> Cell:
     missing = pictures - len(values)
     if not values:
-        return Cell(float("nan"), float("nan"), float("nan"), 0, beats, missing)
-    drawn = _computed(metric, np.array(values)[_draws(len(values), seed)])
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Cell(metric.compute(list(values)), float(low), float(high), len(values), beats, missing)
+        return Cell(float("nan"), None, None, 0, beats, missing)
+    interval = _interval(values, metric, seed)
+    low, high = interval or (None, None)
+    return Cell(metric.compute(list(values)), low, high, len(values), beats, missing)
 
 
-def _computed(metric: Metric, samples: Values) -> Values:
-    """The measure's number for each sample (samples, pictures)."""
-    if metric.compute is mean:
-        means: Values = samples.mean(axis=1)
-        return means
-    return np.array([metric.compute(sample.tolist()) for sample in samples])
-
-
-def _draws(count: int, seed: int) -> Values:
-    """Which pictures make up each of the bootstrap's samples (DRAWS, count)."""
-    return np.random.default_rng(seed).integers(count, size=(DRAWS, count))
+def _interval(values: Sequence[float], metric: Metric, seed: int) -> Interval | None:
+    """Known of means alone."""
+    return interval_of_mean(np.array(values), metric.bounds, seed) if metric.compute is mean else None

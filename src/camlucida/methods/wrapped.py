@@ -127,6 +127,7 @@ def _noisy(shown: Tensor, samples: int, std: float, seed: int) -> Make:
     """The input (input_channels, input_height, input_width) with noise, ``samples`` times."""
     import torch
 
-    draws = torch.randn((samples, *shown.shape), generator=torch.Generator().manual_seed(seed)).to(shown)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn((samples, *shown.shape), generator=generator, dtype=torch.float32).to(shown)
     noise = std * (shown.max() - shown.min()) * draws
     return lambda indices: shown + noise[indices.start : indices.stop]

@@ -36,6 +36,7 @@ _POPPI = Paper(
     ),
     better="lower",
     bounds=(0, 1),
+    tells_floors=False,
 )
 def entropy(heatmap: Tensor) -> float:
     """How far the map is spread out: 0 at one position, 1 evenly over all.
@@ -64,6 +65,7 @@ def entropy(heatmap: Tensor) -> float:
     ),
     better="higher",
     bounds=(0, 1),
+    tells_floors=False,
 )
 def sparseness(heatmap: Tensor) -> float:
     """How unequally the map is spread: its Gini index, 0 evenly over all positions, near 1 at one.
@@ -79,7 +81,7 @@ def sparseness(heatmap: Tensor) -> float:
     return max(0.0, 1 - 2 * float((rising * behind).sum() / rising.sum()) / len(rising))
 
 
-@metric("coherency", family="complexity", paper=_POPPI, better="higher", bounds=(0, 1))
+@metric("coherency", family="complexity", paper=_POPPI, better="higher", bounds=(0, 1), tells_floors=False)
 def coherency(heatmap: Tensor, picture: Tensor, again: Callable[[Tensor], Tensor]) -> float:
     """Whether the method finds the same again in the picture seen through its map: 0 the reverse, 1 the same.
 
@@ -95,7 +97,7 @@ def coherency(heatmap: Tensor, picture: Tensor, again: Callable[[Tensor], Tensor
     return (1 + correlation) / 2 if correlation == correlation else 0.0  # noqa: PLR0124 - NaN is not itself
 
 
-@metric("adcc", family="complexity", paper=_POPPI, better="higher", bounds=(0, 1))
+@metric("adcc", family="complexity", paper=_POPPI, better="higher", bounds=(0, 1), tells_floors=False)
 def adcc(
     heatmap: Tensor,
     picture: Tensor,

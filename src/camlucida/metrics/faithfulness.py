@@ -204,7 +204,8 @@ def pixel_flipping(
     if not ranks(heat):
         return _NOTHING
     low, high = picture.amin(dim=(1, 2), keepdim=True), picture.amax(dim=(1, 2), keepdim=True)
-    noise = torch.rand(picture.shape, generator=drawing(seed)).to(picture.dtype) * (high - low) + low
+    drawn = torch.rand(picture.shape, generator=drawing(seed), dtype=torch.float32)
+    noise = drawn.to(picture.dtype) * (high - low) + low
     changed = list(range(1, min(steps, len(heat)) + 1))
     make = replaced(picture, noise, hottest_first(heat)[cells((height, width), grid)], changed)
     return float((logit - logits(make, len(changed))).sum()) / (len(changed) + 1)

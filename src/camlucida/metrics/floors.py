@@ -21,7 +21,8 @@ def random_map(picture: Tensor, seed: int = 0) -> Tensor:
     import torch
     from torch.nn.functional import interpolate
 
-    noise = torch.rand((1, 1, *_GRID), generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand((1, 1, *_GRID), generator=generator, dtype=torch.float32)
     return interpolate(noise, picture.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
 
 
@@ -30,7 +31,8 @@ def centred_gaussian(picture: Tensor, seed: int = 0) -> Tensor:
     import torch
 
     height, width = picture.shape[-2:]
-    down, across = (((torch.arange(side) + 0.5) / side - 0.5) / 0.25 for side in (height, width))
+    places = (torch.arange(side, dtype=torch.float32) + 0.5 for side in (height, width))
+    down, across = ((place / len(place) - 0.5) / 0.25 for place in places)
     return (-(down[:, None] ** 2 + across**2) / 2).exp()
 
 
@@ -44,12 +46,13 @@ def edge_map(picture: Tensor, seed: int = 0) -> Tensor:
     from torch.nn.functional import conv2d, pad
 
     grey = picture.float().mean(dim=0)[None, None]
-    slope = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    slope = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=torch.float32)
     padded = pad(grey, (1, 1, 1, 1), mode="replicate")  # a frame of zeros would be an edge
     across, down = conv2d(padded, torch.stack([slope, slope.T])[:, None])[0]
     sigma = min(picture.shape[-2:]) / 32
     reach = max(1, round(3 * sigma))
-    bell = (-((torch.arange(-reach, reach + 1) / sigma) ** 2) / 2).exp()
+    steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    bell = (-((steps / sigma) ** 2) / 2).exp()
     bell = bell / bell.sum()
     edges = pad(torch.hypot(across, down)[None, None], (reach,) * 4, mode="replicate")
     return conv2d(conv2d(edges, bell.view(1, 1, -1, 1)), bell.view(1, 1, 1, -1))[0, 0]

@@ -28,6 +28,8 @@ class Metric:
     ``update`` takes the fields of a ``Trial`` that its positional parameters name, and its keyword-only
     options, and gives the value for one picture, NaN where there is none; ``compute`` makes one number of the
     values of all pictures. ``better`` says which way is better, ``bounds`` between what the number lies.
+    ``tells_floors`` says whether a map that knows nothing of the model must do badly by it. Where it is false
+    such maps can be best of all: one that never changes is as stable as can be, a small spot as simple.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Metric:
     better: Direction
     bounds: tuple[float, float]
     compute: Callable[[Sequence[float]], float] = mean
+    tells_floors: bool = True
 
     @property
     def doc(self) -> str:
@@ -76,6 +79,7 @@ class Facts(TypedDict):
     better: Direction
     bounds: tuple[float, float]
     compute: NotRequired[Callable[[Sequence[float]], float]]
+    tells_floors: NotRequired[bool]
 
 
 _METRICS: dict[str, Metric] = {}

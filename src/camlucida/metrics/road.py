@@ -132,7 +132,8 @@ def _imputed(picture: Tensor, removed: list[Tensor], seed: int) -> Make:
     """The picture without what is ``removed`` (height, width), each time with the same noise."""
     import torch
 
-    rough = NOISE * torch.randn(picture.shape, generator=drawing(seed)).to(picture.dtype)
+    drawn = torch.randn(picture.shape, generator=drawing(seed), dtype=torch.float32)
+    rough = NOISE * drawn.to(picture.dtype)
 
     def make(indices: range) -> Tensor:
         return torch.stack([without(picture, removed[index], rough) for index in indices])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     paper=Paper("Yeh et al.", 2019, "On the (In)fidelity and Sensitivity of Explanations", "arXiv:1901.09392"),
     better="lower",
     bounds=(0, float("inf")),
+    tells_floors=False,
 )
 def max_sensitivity(
     heatmap: Tensor,

@@ -21,7 +21,8 @@ _TURN = math.radians(20)
 _TAG = 6.0  # half the side of a tag
 _CONTRAST = 0.3  # least difference in brightness between a form and what it lies on
 _HUES = torch.tensor(
-    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0.5, 0], [0.5, 0, 1]]
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0.5, 0], [0.5, 0, 1]],
+    dtype=torch.float32,
 )  # a tag's colour, one a class
 
 
@@ -102,12 +103,12 @@ def _balanced(n: int, generator: torch.Generator) -> Tensor:
 
 
 def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator) * (high - low) + low
+    return torch.rand(shape, generator=generator, dtype=torch.float32) * (high - low) + low
 
 
 def _grid() -> tuple[Tensor, Tensor]:
     """The x and y of pixel centres, each (1, height, width)."""
-    centres = torch.arange(SIZE) + 0.5
+    centres = torch.arange(SIZE, dtype=torch.float32) + 0.5
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     return x[None], y[None]
 
@@ -116,23 +117,27 @@ def _places(n: int, generator: torch.Generator) -> Tensor:
     """Where forms lie, (n, 3): x, y and radius, uniformly within the picture."""
     radius = _uniform(*_RADIUS, (n, 1), generator)
     margin = 1.15 * radius + 1
-    return torch.cat([margin + torch.rand((n, 2), generator=generator) * (SIZE - 2 * margin), radius], 1)
+    return torch.cat(
+        [margin + torch.rand((n, 2), generator=generator, dtype=torch.float32) * (SIZE - 2 * margin), radius], 1
+    )
 
 
 def _beside(places: Tensor, generator: torch.Generator) -> Tensor:
     """Where tags lie, (n, 2), clear of the forms: the first of some draws that is, else the furthest."""
     draws = _uniform(_TAG + 1, SIZE - _TAG - 1, (len(places), 32, 2), generator)
     distance = (draws - places[:, None, :2]).norm(dim=2) - places[:, 2:] - _TAG * math.sqrt(2)
-    first = torch.where(distance > 0, torch.arange(32, 0, -1.0) + SIZE, distance).argmax(dim=1)
+    first = torch.where(distance > 0, torch.arange(32, 0, -1, dtype=torch.float32) + SIZE, distance).argmax(
+        dim=1
+    )
     return draws[torch.arange(len(places)), first]
 
 
 def _texture(n: int, generator: torch.Generator) -> Tensor:
     """Grounds of one colour each, with a gradient and clouds of two sizes over it."""
-    clouds = torch.zeros(n, 3, SIZE, SIZE)
+    clouds = torch.zeros(n, 3, SIZE, SIZE, dtype=torch.float32)
     for cells, strength in ((4, 0.10), (16, 0.06)):
-        grey = torch.randn((n, 1, cells, cells), generator=generator)
-        tint = torch.randn((n, 3, cells, cells), generator=generator) * 0.5
+        grey = torch.randn((n, 1, cells, cells), generator=generator, dtype=torch.float32)
+        tint = torch.randn((n, 3, cells, cells), generator=generator, dtype=torch.float32) * 0.5
         clouds += strength * interpolate(grey + tint, (SIZE, SIZE), mode="bilinear", align_corners=False)
     x, y = _grid()
     slope = _uniform(-0.15, 0.15, (n, 2, 3, 1, 1), generator)
@@ -163,7 +168,9 @@ def _distracted(ground: Tensor, generator: torch.Generator) -> Tensor:
             cover = 0.8 * torch.exp(-(across**2 + down**2) / (2 * width**2))
         colour = _colours(_uniform(0.1, 0.9, (n, 1), generator), generator)
         if kind == "patch":
-            colour = torch.rand((n, 1, SIZE, SIZE), generator=generator).expand(-1, 3, -1, -1)
+            colour = torch.rand((n, 1, SIZE, SIZE), generator=generator, dtype=torch.float32).expand(
+                -1, 3, -1, -1
+            )
         ground = ground + cover[:, None] * (colour - ground)
     return ground
 
@@ -179,14 +186,16 @@ def _with_forms(
     )
     u = across * turn.cos() + down * turn.sin()
     v = down * turn.cos() - across * turn.sin()
-    outside = torch.empty(n, SIZE, SIZE)
+    outside = torch.empty(n, SIZE, SIZE, dtype=torch.float32)
     for label, form in enumerate(FORMS.values()):
         rows = labels == label
         outside[rows] = form(u[rows], v[rows])
     cover = (0.5 - outside * places[:, 2, None, None]).clamp(0, 1)
     # Brighter or darker than the mean of what they cover, whichever there is more room for, mostly.
     under = (ground.mean(dim=1) * cover).sum(dim=(1, 2)) / cover.sum(dim=(1, 2))
-    room = torch.where(torch.rand(n, generator=generator) < under.clamp(0, 1), -under, 1 - under)
+    room = torch.where(
+        torch.rand(n, generator=generator, dtype=torch.float32) < under.clamp(0, 1), -under, 1 - under
+    )
     share = _uniform(_CONTRAST, 1, (n,), generator)
     change = torch.where(room < 0, (room * share).clamp(max=-_CONTRAST), (room * share).clamp(min=_CONTRAST))
     colour = _colours((under + change)[:, None], generator)
@@ -194,4 +203,4 @@ def _with_forms(
 
 
 def _noisy(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    return (pictures + 0.02 * torch.randn(pictures.shape, generator=generator)).clamp(0, 1)
+    return (pictures + 0.02 * torch.randn(pictures.shape, generator=generator, dtype=torch.float32)).clamp(0, 1)

@@ -68,7 +68,7 @@ class NoisyLinearImputer:
 
     def _drawn(self, channels: int, gone: Tensor) -> Tensor:
         if self.seed is not None:
-            return torch.randn(channels, *gone.shape, generator=drawing(self.seed))
+            return torch.randn(channels, *gone.shape, generator=drawing(self.seed), dtype=torch.float32)
         drawn = torch.zeros(channels, *gone.shape)
         drawn[:, gone] = torch.randn(channels, int(gone.sum()))  # as there: the same seed, the same noise
         return drawn
