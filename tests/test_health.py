@@ -109,7 +109,7 @@ PROVOKED: dict[str, tuple[list[str], Callable[[], Explanation]]] = {
     "border": (["border"], lambda: explained(Seen(), frame(), targets=[0])),
     "coarse": (["coarse"], lambda: explained(Pooled(), bump(24)[:, 8:16], targets=[0])),
     "resume-fallback": (
-        ["resume-fallback"],
+        ["resume-fallback", "leans-on-batch"],
         lambda: explained(OfTheBatch(), bump(), "ablationcam", targets=[0]),
     ),
     "channels-left-out": (["channels-left-out"], lambda: explained(Seen(), bump(), "scorecam", **SCORECAM)),

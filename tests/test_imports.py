@@ -15,7 +15,7 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors", "wnids"],
+    ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors", "wnids", "drawing"],
     ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
     ["render", "aims", "metrics", "taps"],
     ["layers"],
@@ -34,6 +34,7 @@ FLOORS = [
 ]
 # Where a floor has an order of its own.
 WITHIN = {
+    ("copies", "drawing"),
     ("heatmap", "images"),
     ("work", "prepare"),
     ("custody", "snapshot"),

@@ -428,7 +428,7 @@ def test_ablationcam_is_right_in_traps(kind: str) -> None:
 def test_a_tail_that_depends_on_the_batch_is_run_in_full_and_said() -> None:
     module, picture = zoo.redraw(OfTheBatch()).double(), zoo.noise().double()
     (found,) = explained(module, picture, ["ablationcam"], targets=[2], layers=["layer"])
-    assert [note.code for note in found.notes] == ["resume-fallback"]
+    assert [note.code for note in found.notes] == ["resume-fallback", "leans-on-batch"]
     naive = Naive(module, "layer", picture[0], 2)
     naive.last = False
     expected = naive.expected("ablationcam")

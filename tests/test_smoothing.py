@@ -244,7 +244,7 @@ def test_layers_with_a_plus_are_the_mean_of_both(smooth: tuple[Any, ...]) -> Non
     explainer = Explainer(zoo.convnext())
     names = ["stages.2", "stages.3"]
     one, other, both = explainer.explain(zoo.noise(), layers=[*names, "+".join(names)], smooth=smooth)
-    scaled = [one.heatmap / one.heatmap.max(), other.heatmap / other.heatmap.max()]
+    scaled = [one.heatmap / one.heatmap.abs().max(), other.heatmap / other.heatmap.abs().max()]
     scaled[1] = interpolate(scaled[1][None, None], scaled[0].shape, mode="bilinear")[0, 0]
     assert one.heatmap.numel() > other.heatmap.numel()
     assert_same(both.heatmap, sum(scaled) / 2)

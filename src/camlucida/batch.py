@@ -28,7 +28,7 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
 
     Raises:
         ModelError: memory ends at one picture.
-        NotFinite: the model returns NaN for the only picture.
+        NotFinite: the model returns NaN for all of them.
     """
     single = ready.reading(work.pictures[0].tensor).single
     if single and len(work.pictures) > 1:
@@ -68,7 +68,7 @@ def _without(ready: Ready, work: Work, failed: NotFinite) -> list[Explanation]:
     """The explanations of the other pictures, and maps of NaN for those of the failed rows."""
     step = VIEWS if "aug" in work.smooth else 1
     bad = {row // step for row in failed.rows}
-    if len(bad) == len(work.pictures) == 1:
+    if len(bad) == len(work.pictures):
         raise failed
     explanations = []
     for i, part in enumerate(work.split(1)):

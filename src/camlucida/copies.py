@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from camlucida.drawing import draws
 
 # Bytes from which on a value costs more to copy than to watch.
 LARGE = 1 << 20
@@ -144,7 +146,11 @@ class RandomStates:
     def differ(self, other: RandomStates) -> bool:
         """Whether anything was drawn between the two."""
         same = len(self.tensors) == len(other.tensors) and all(map(torch.equal, self.tensors, other.tensors))
-        return not (same and self.python == other.python and _numbers(self.numpy) == _numbers(other.numpy))
+        return not same or self.others_differ(other)
+
+    def others_differ(self, other: RandomStates) -> bool:
+        """The same of Python's and NumPy's."""
+        return self.python != other.python or _numbers(self.numpy) != _numbers(other.numpy)
 
 
 def random_states() -> RandomStates:
@@ -153,27 +159,50 @@ def random_states() -> RandomStates:
     return RandomStates(tensors, random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
 
 
-def copy_random_states() -> Callable[[], None]:
-    """What puts the process's random states back, where they have changed.
+class RandomWatch:
+    """The process's random states, put back where the lent module has drawn.
 
-    Not while other threads run: who drew cannot be told, and a thread would see its numbers again.
+    While other threads run, a thread would see its numbers again. Then torch's states are put back only if the
+    module is known to draw, and those of Python and NumPy only if they changed while it ran.
     """
-    before = random_states()
 
-    def put_back() -> None:
-        if threading.active_count() > 1 or not before.differ(random_states()):
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._first = self._last = random_states()
+        self._elsewhere = False
+
+    def watch(self, here: Callable[..., Any]) -> None:
+        """Hook the module; ``here`` makes a hook that acts in this thread alone."""
+        self._module.register_forward_pre_hook(here(self._before))
+        self._module.register_forward_hook(here(self._after), always_call=True)
+
+    def _before(self, *_: Any) -> None:
+        self._elsewhere |= self._last.others_differ(random_states())
+
+    def _after(self, *_: Any) -> None:
+        self._last = random_states()
+
+    def put_back(self) -> None:
+        """All devices' states, if they have changed."""
+        now = random_states()
+        if not self._first.differ(now):
             return
-        torch.set_rng_state(before.tensors[0])
-        rest = before.tensors[1:]
-        for device in _in_use():
-            count = device.device_count()
-            if len(rest) >= count:  # else it was not in use before
-                device.set_rng_state_all(rest[:count])
-            rest = rest[count:]
-        random.setstate(before.python)
-        np.random.set_state(before.numpy)  # noqa: NPY002 - the user's own
+        alone = threading.active_count() == 1
+        if alone or draws(self._module):
+            _set_devices(self._first.tensors)
+        if alone or not (self._elsewhere or self._last.others_differ(now)):
+            random.setstate(self._first.python)
+            np.random.set_state(self._first.numpy)  # noqa: NPY002 - the user's own
 
-    return put_back
+
+def _set_devices(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    rest = states[1:]
+    for device in _in_use():
+        count = device.device_count()
+        if len(rest) >= count:  # else it was not in use before
+            device.set_rng_state_all(rest[:count])
+        rest = rest[count:]
 
 
 def _numbers(state: Any) -> tuple[bytes, Any]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from camlucida.copies import copy_random_states
+from camlucida.copies import RandomWatch
 from camlucida.errors import ModelError
 from camlucida.given import hand_over
 from camlucida.interrupts import interrupts_deferred
@@ -89,7 +89,7 @@ class _Loan:
     parts: list[nn.Module] = field(default_factory=list)
     parameters: list[nn.Parameter] = field(default_factory=list)
     put_back_flags: Sequence[Undo] = ()
-    put_back_random: Undo | None = None
+    random: RandomWatch | None = None
     snapshot: Snapshot = field(default_factory=Snapshot)
     versions: list[int] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -104,7 +104,7 @@ class _Loan:
 
     def take(self) -> None:
         """Remember everything, then make the module ready: in that order, so that all of it can be undone."""
-        self.put_back_random = copy_random_states()
+        self.random = RandomWatch(self.module)
         self.put_back_flags = [_remembered_flags(parameter) for parameter in self.parameters]
         caches: list[Any] = [parametrize._cache] if parametrize._cache_enabled else []
         self.snapshot = remember([*(part.__dict__ for part in self.parts), *caches], self.parts)
@@ -112,6 +112,7 @@ class _Loan:
         _prepare(self.parts, self.parameters)
         if self.snapshot.inference or any(parameter.is_inference() for parameter in self.parameters):
             _clone_inference(self.snapshot.containers)
+        self.random.watch(in_this_thread)
         hand_over(self.module)
         for part in self.parts:
             if isinstance(part, nn.RNNBase):
@@ -139,7 +140,7 @@ class _Loan:
             if self not in _loans:
                 return
             errors: list[Exception] = []
-            for undo in (*self.put_back_flags, *([self.put_back_random] if self.put_back_random else ())):
+            for undo in (*self.put_back_flags, *([self.random.put_back] if self.random else ())):
                 try:
                     undo()
                 except Exception as error:  # noqa: BLE001 - told in check_errors, once all the rest is put back

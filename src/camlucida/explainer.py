@@ -125,6 +125,7 @@ class Explainer:
             raise OptionError("explain needs at least one picture, method, target and layer")
         ready = Ready(self.adapter, self.preprocess_name, self._reading)
         explanations: list[Explanation] = []
+        bad = 0  # pictures of batches for which the model returns nothing but NaN
         for start, group in batches(prepared, self.batch_size):
             with self.run_with_all(len(prepared)), of_pictures([start]):
                 names = [self.layer_names(name, group[0].tensor) for name in layers]
@@ -143,17 +144,19 @@ class Explainer:
             with self.run_with_all(len(prepared)), of_pictures([start]):
                 notes = self._notes(work, layers)
             with self.run_with_all(len(prepared)):
-                explanations += self._explained(ready, replace(work, layer_notes=notes), len(prepared))
+                found, failed = self._explained(ready, replace(work, layer_notes=notes))
+            bad += len(group) if failed else 0
+            if failed and bad == len(prepared):
+                raise failed
+            explanations += found
         return explanations
 
-    def _explained(self, ready: Ready, work: Work, pictures: int) -> list[Explanation]:
-        """A batch's explanations; where the model returns NaN for all of it, others still get their maps."""
+    def _explained(self, ready: Ready, work: Work) -> tuple[list[Explanation], NotFinite | None]:
+        """A batch's explanations, and the error where the model returns NaN for all of it."""
         try:
-            return explain_batch(ready, work)
-        except NotFinite:
-            if pictures == 1:
-                raise
-            return [one for part in work.split(1) for one in not_finite(ready, part)]
+            return explain_batch(ready, work), None
+        except NotFinite as error:
+            return [one for part in work.split(1) for one in not_finite(ready, part)], error
 
     def _notes(self, work: Work, layers: Sequence[str | None]) -> dict[str, tuple[Finding, ...]]:
         """What there is to know of the work's layers, of which those not named were chosen here."""

@@ -9,6 +9,8 @@ from torch import nn
 
 from camlucida.errors import CamlucidaError, ModelError, is_out_of_memory
 
+# What models raise on inputs that they do not take; kinds of the user's own pass through.
+ORDINARY = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 VARIANT = "a variant of the picture that this method makes, masked or with noise"
 ADVICE = "choose a method that shows the model the picture as it is, such as gradcam"
 
@@ -26,7 +28,7 @@ def own_errors(module: nn.Module, shown: str, advice: str) -> Iterator[None]:
         yield
     except CamlucidaError:
         raise
-    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except ORDINARY as error:
         if is_out_of_memory(error):
             raise
         raise ModelError(

@@ -50,13 +50,19 @@ def _enter(token: object, attention: bool) -> None:
                 _undo.append(partial(setattr, checkpoint, name, original))
                 setattr(checkpoint, name, replacement)
             if _anything_compiled():
-                stance = torch.compiler.set_stance("force_eager")
-                _undo.append(partial(stance.__exit__, None, None, None))
+                stances: list[Any] = []
+                _undo.append(partial(_leave_stances, stances))
+                stances.append(torch.compiler.set_stance("force_eager"))
         if attention and torch.backends.mha.get_fastpath_enabled():
             _undo.append(partial(torch.backends.mha.set_fastpath_enabled, True))
             torch.backends.mha.set_fastpath_enabled(False)
         _tokens.add(token)
         _here.tokens = {*getattr(_here, "tokens", ()), token}
+
+
+def _leave_stances(stances: list[Any]) -> None:
+    for stance in stances:
+        stance.__exit__(None, None, None)
 
 
 def _leave(token: object) -> None:
@@ -79,8 +85,8 @@ def _forget() -> None:
 def _anything_compiled() -> bool:
     """Whether this process has compiled something, as far as torch tells."""
     compiler = sys.modules.get("torch._dynamo.eval_frame")
-    # One entry stands for no backend.
-    return compiler is not None and len(getattr(compiler, "cached_backends", ())) != 1
+    backends = getattr(compiler, "cached_backends", {0: compiler})  # with an entry of None for no backend
+    return compiler is not None and any(one is not None for one in backends.values())
 
 
 class _StraightFunction:

@@ -19,11 +19,8 @@ _OUT = "out"
 
 
 def branches(survey: Survey, candidates: Sequence[Place], most: int) -> list[list[Place]]:
-    """Up to ``most`` sets among ``candidates`` (in the order in which they finish), the latest first.
-
-    Sets that are nothing but class scores, one map each, are left out.
-    """
-    fit = [place for place in candidates if place.edge is not None and not _only_scores(survey, place)]
+    """Up to ``most`` sets among ``candidates`` (in the order in which they finish), the latest first."""
+    fit = [place for place in candidates if place.edge is not None]
     by_edge = {place.edge: place for place in fit}  # of several with the same tensor the last
     edges = list(dict.fromkeys(place.edge for place in fit if place.edge is not None))
     found: list[list[Place]] = []
@@ -66,7 +63,7 @@ def _nearest_cut(graph: Graph, edges: Sequence[Numbered]) -> list[Numbered]:
     return stopped if size <= MOST else []
 
 
-def _only_scores(survey: Survey, place: Place) -> bool:
+def only_scores(survey: Survey, place: Place) -> bool:
     """Whether a layer has a channel for each class, and no layer with weights comes behind it."""
     axes = {"NCHW": 1, "NHWC": 3, "channels-first tokens": 1}
     if place.shapes[0][axes.get(place.layouts[0].kind, 2)] != survey.classes or place.edge is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from itertools import chain
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def structure_of(module: nn.Module) -> str:
@@ -22,7 +22,8 @@ def structure_of(module: nn.Module) -> str:
 
 def weights_of(module: nn.Module) -> tuple[tuple[int, int], ...]:
     """What changes when weights or statistics are written to or replaced; nothing is read of their values."""
-    return tuple(
-        (id(one), 0 if one.is_inference() else one._version)
-        for one in chain(module.parameters(), module.buffers())
-    )
+    return tuple((id(one), _version(one)) for one in chain(module.parameters(), module.buffers()))
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if nn.parameter.is_lazy(tensor) or tensor.is_inference() else tensor._version

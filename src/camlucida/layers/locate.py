@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from camlucida.errors import LayerError
-from camlucida.layers.branches import branches
+from camlucida.layers.branches import branches, only_scores
 from camlucida.layers.layout import Layout
 from camlucida.layers.look import Look
 from camlucida.layers.probe import Judged
@@ -60,9 +60,14 @@ def choose(survey: Survey, probe: Probe, look: LookAt) -> Choice:
         return choice
     looks = look([place.name for place in places])
     for least, class_maps in _STANDARDS:
-        fit = [place for place in places if _tells(looks[place.name], least, class_maps)]
+        fit = [
+            place
+            for place in places
+            if _tells(looks[place.name], least, class_maps) and (class_maps or not only_scores(survey, place))
+        ]
         almost = [place for place in fit if _ALMOST * survey.paths <= place.paths < survey.paths]
-        alone = [[place] for place in reversed(almost[-_TRIED:])]
+        cuts = [place for place in fit if place.paths == survey.paths]
+        alone = [[place] for place in reversed([*almost[-_TRIED:], *cuts])]
         sets = [*branches(survey, fit, _TRIED), *alone]
         choice = _first_that_stands(survey, sets, probe, look, (least, class_maps)) if sets else None
         if choice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -47,14 +47,21 @@ def look(
         Refused: the model cannot be run in this ``manner``.
     """
     layouts = {place.name: place.layouts for place in seen.places if place.name in names}
+    scoring = _scoring(seen)
     with lent(module), torch.enable_grad():
         try:
-            return _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
+            found = _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
         except RuntimeError as error:
             if "modified by an inplace operation" not in str(error):
                 raise
-        with traced(module, copies=True):
-            return _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
+            with traced(module, copies=True):
+                found = _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
+    same = {place.name: place.same for place in seen.places}
+    layers = {
+        name: replace(one, class_map=one.class_map and same[name] in scoring)
+        for name, one in found.layers.items()
+    }
+    return replace(found, layers=layers)
 
 
 def _look(
@@ -77,6 +84,20 @@ def _look(
     spread = max(float(before.max() - before.min()), float(before.abs().max()) * 1e-3)
     apart = before.shape == plain.shape and float((plain - before).abs().max()) > _APART * spread + 1e-12
     return Looks(found, apart)
+
+
+def _scoring(seen: Survey) -> set[tuple[int, ...]]:
+    """What a convolution or a linear layer returns, as it is or behind an activation, by the numbers of values.
+
+    A map of class scores is made so; what a backbone without a head pools ends in a sum or a normalisation.
+    """
+    of_weights = {place.same for place in seen.places if place.module.startswith(("Conv", "Linear"))}
+    behind = {
+        place.same
+        for place in seen.places
+        if not place.parameters and len(place.takes) == 1 and tuple(place.takes) in of_weights
+    }
+    return of_weights | behind
 
 
 def _gradients(logits: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor | None]:

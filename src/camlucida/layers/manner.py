@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.errors import CamlucidaError, ModelError, is_out_of_memory
+from camlucida.own_errors import ORDINARY
 
 _LITTLE = 0.1  # of the picture's deviation
 
@@ -66,7 +67,7 @@ def run(module: nn.Module, inputs: Tensor, manner: Manner) -> Any:
             return module(inputs)
     except CamlucidaError:
         raise
-    except Exception as error:
+    except ORDINARY as error:
         if is_out_of_memory(error):
             raise
         refused = Refused(type(error).__name__, str(error))

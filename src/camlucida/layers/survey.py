@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from camlucida.copies import random_states
 from camlucida.custody import lent
+from camlucida.drawing import DrawWatch
 from camlucida.images import Size
 from camlucida.layers.graph import Graph, Numbered, Paths
 from camlucida.layers.layout import Layout
@@ -54,8 +54,8 @@ class Survey:
     """All calls of layers in the order in which they finished, for an input of one ``size``.
 
     ``paths`` counts those from the logits to the picture, which ``graph`` has. ``logits`` (classes,) are those
-    of the first input shown, and ``manner`` is how the model was run; ``drew`` says that somebody drew random
-    numbers meanwhile.
+    of the first input shown, and ``manner`` is how the model was run; ``drew`` says that it draws random
+    numbers.
     """
 
     places: tuple[Place, ...]
@@ -100,9 +100,8 @@ def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
     size = (int(like.shape[-2]), int(like.shape[-1]))
     batch = 1 if manner.single else BATCH
     inputs = source = shown(like, batch, manner).requires_grad_(True).clone()  # some write to their input
-    before = random_states()
     light = nullcontext() if manner.recording else _saving_nothing()  # it may differentiate inside its forward
-    with light, traced(module) as records:
+    with light, DrawWatch(module) as watch, traced(module) as records:
         logits = logits_of(run(module, inputs, manner))
         paths = Paths(logits, source)
     logits = logits.detach()

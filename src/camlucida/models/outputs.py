@@ -62,7 +62,7 @@ def probabilities(outputs: Tensor, activation: Activation = "auto", last: str | 
     (``last``, see ``last_activation``). Others in [0, 1] may be anything: a made-up probability is none.
     """
     values = outputs.detach().float()
-    if activation == "none":
+    if activation == "none" or values.ndim != 2:
         return None
     within = bool(((values >= 0) & (values <= 1)).all())
     if activation == "sigmoid":
