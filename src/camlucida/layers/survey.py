@@ -121,7 +121,7 @@ def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
         logits[0].float().cpu(),
         size,
         manner,
-        before.differ(random_states()),
+        watch.drew,
     )
 
 
