@@ -43,7 +43,7 @@ class Finer:
                 f"{outputs.shape[1] - 1}: set references to 1 or more"
             )
         apart = (outputs[picture] - outputs[picture, bound.index]).abs()
-        order = apart.argsort(stable=True).tolist()
+        order = apart.argsort(stable=True).cpu().tolist()
         nearest = [index for index in order if index != bound.index]
         return Margin(bound.index, tuple(nearest[: self.references]), self.alpha)
 

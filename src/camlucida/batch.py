@@ -121,7 +121,7 @@ def _explanations(
                 mapped = maps[place, m, t][i]
                 explanations.append(
                     Explanation(
-                        heatmap=mapped.heatmap,
+                        heatmap=mapped.heatmap.clone(),  # no view of its batch, nor shared with another target
                         index=index,
                         label=ready.adapter.label(index),
                         score=float(caught.scores[t][i * step]),

@@ -28,8 +28,11 @@ class Pace:
     tried: list[float] = field(default_factory=list)  # seconds a variant at this size
 
     def learn(self, seconds: float) -> None:
-        """Take in how long a variant took in a whole chunk of the present size; the best of several counts."""
-        if self.settled:
+        """Take in how long a variant took in a whole chunk of the present size; the best of several counts.
+
+        Under ``torch.use_deterministic_algorithms`` the size stays, since rounding depends on it.
+        """
+        if self.settled or torch.are_deterministic_algorithms_enabled():
             return
         self.tried.append(seconds)
         if len(self.tried) < _TRIALS:

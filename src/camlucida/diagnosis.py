@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from camlucida.errors import CamlucidaError
 from camlucida.layers.probe import told
+from camlucida.models.place import place_of
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
@@ -35,7 +36,7 @@ class Worked:
 
 def noise_for(explainer: Explainer) -> Tensor:
     """An input (channels, height, width) of noise, of the size that the model wants."""
-    place = next(explainer.module.parameters(), torch.empty(0))
+    place = place_of(explainer.module)
     size = explainer.adapter.input_size or (3, 224, 224)
     generator = torch.Generator().manual_seed(0)
     return torch.randn(size, generator=generator, dtype=torch.float32).to(place.device, place.dtype)

@@ -59,7 +59,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory has ended: Python's own error, CUDA's, or by what the CPU and MPS say."""
     if isinstance(error, MemoryError):
         return True
-    said = ("can't allocate memory", "MPS backend out of memory")
+    said = (
+        *("can't allocate memory", "MPS backend out of memory", "CUDA error: out of memory"),
+        *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUSOLVER_STATUS_ALLOC_FAILED"),
+    )
     return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
 
 

@@ -47,7 +47,7 @@ class Explanation:
     """Where the model looked.
 
     ``heatmap`` is the raw map (height, width) at the layer's resolution, before any ReLU or scaling,
-    float32, on the model's device. ``score`` is what was explained, a logit unless another target was
+    float32, on the CPU. ``score`` is what was explained, a logit unless another target was
     asked for; ``index``, ``label`` and ``probability`` belong to the class, and are None for targets that
     speak of no single class. ``picture`` is what the map is drawn on and ``frame`` says where the model's
     input lies on it. ``source`` is the file the picture came from. ``spread`` (height, width) is how much the

@@ -45,10 +45,10 @@ def principal_component(values: Contributions, towards: Heatmaps) -> Heatmaps:
 def centred(values: Contributions) -> tuple[Tensor, Tensor]:
     """Positions as observations (batch, channels, positions), each channel without its mean, in float64.
 
-    With it, for each picture, whether all of its values are finite; where not, its points are zero.
+    With it, for each picture, whether all of its values are finite; where not, its points are zero. On the CPU:
+    some devices have no float64, and many have slow decompositions.
     """
-    double = values.device.type != "mps"  # where there is no float64
-    points = values.flatten(2).double() if double else values.flatten(2)
+    points = values.flatten(2).cpu().double()
     finite = points.isfinite().flatten(1).all(dim=1)
     return (points - points.mean(dim=2, keepdim=True)).where(finite.view(-1, 1, 1), 0), finite
 
@@ -67,7 +67,8 @@ def sign_clarity(component: Heatmaps, towards: Heatmaps) -> Tensor:
     """How clear the sign of a principal component is (batch,): its correlation with ``towards``, 0 to 1."""
     import torch
 
-    flat = torch.stack([component.flatten(1), towards.flatten(1)]).double()
+    towards = towards.cpu()
+    flat = torch.stack([component.cpu().flatten(1), towards.flatten(1)]).double()
     flat = flat - flat.mean(dim=2, keepdim=True)
     noise = _ROUNDING * towards.flatten(1).double().norm(dim=1)  # a guide that varies less says nothing
     lengths = flat[0].norm(dim=1) * (flat[1].norm(dim=1) + noise)

@@ -62,7 +62,7 @@ def maps_of(
                     (*noted[i], *_notes(caught, entry, captured, (place, aim, i))) for i in range(len(values))
                 ]
                 found[place, m, t] = [
-                    Mapped(one, note) for one, note in zip(values.float(), notes, strict=True)
+                    Mapped(one, note) for one, note in zip(values.cpu().float(), notes, strict=True)
                 ]
     return found
 

@@ -14,6 +14,7 @@ from camlucida import images
 from camlucida.errors import OptionError, PictureError, one_of
 from camlucida.images import Frame
 from camlucida.models.adapter import Adapter, Preprocess, tutorial_preprocess
+from camlucida.models.place import place_of
 from camlucida.models.preprocessing import preprocessing
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> Prepared:
     Raises:
         PictureError: it cannot be read, or does not fit the model.
     """
-    place = next(adapter.module.parameters(), torch.empty(0))
+    place = place_of(adapter.module)
     if isinstance(picture, Tensor):
         tensor = _checked(picture, adapter)
         frame = Frame.whole((int(tensor.shape[1]), int(tensor.shape[2])))

@@ -94,4 +94,4 @@ class Runs:
 
     def _targets(self, outputs: Tensor, picture: int) -> Tensor:
         """(variants, targets) of logits (variants, classes)."""
-        return torch.stack([row[picture](outputs) for row in self._bound], dim=1).double()
+        return torch.stack([row[picture](outputs) for row in self._bound], dim=1).cpu().double()

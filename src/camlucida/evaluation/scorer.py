@@ -49,6 +49,6 @@ class Scorer:
             chosen = variants[list(new.values())].to(self._like)
             if chosen.device.type == "cpu":
                 chosen = chosen.contiguous(memory_format=torch.channels_last)  # convolutions are faster so
-            outputs = self._logits_of(self._module(chosen)).double().cpu()
+            outputs = self._logits_of(self._module(chosen)).cpu().double()
             self._known.update(zip(new, outputs, strict=True))
         return torch.stack([self._known[key] for key in keys])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from camlucida.errors import OptionError, one_of
 
@@ -56,3 +57,12 @@ def _dtype(dtype: Any) -> torch.dtype | None:
     if dtype is not None and name not in known:
         raise OptionError(one_of("dtype", name, list(known), f"it is one of {', '.join(known)}"))
     return known.get(name)
+
+
+def place_of(module: nn.Module) -> Tensor:
+    """A tensor on the device and in the dtype that the module's inputs have: its first floating-point weight.
+
+    Weights without values (offloaded ones) and integers (quantised ones) say nothing of that.
+    """
+    weights = chain(module.parameters(), module.buffers())
+    return next((one for one in weights if one.is_floating_point() and not one.is_meta), torch.empty(0))

@@ -87,7 +87,7 @@ def load_random(name: str) -> nn.Module:
 
     check_name(name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+        torch.default_generator.manual_seed(SEED)  # the CPU's alone
         return create(_described(name), pretrained=False)
 
 

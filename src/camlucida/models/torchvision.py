@@ -125,7 +125,7 @@ def _create(name: str, **arguments: Any) -> nn.Module:
     if name in _WARNING:
         arguments["init_weights"] = True
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+        torch.default_generator.manual_seed(SEED)  # the CPU's alone
         module: nn.Module = torchvision.models.get_model(name, weights=None, **arguments)
     return module
 

@@ -55,6 +55,6 @@ class FinerCAM(Wrapper):
 def _finer(output: Tensor, places: Sequence[int], alpha: float, index: int | None) -> FinerWeightedTarget:
     """The class against those at ``places`` of the order, as far as there are so many."""
     own = output.max() if index is None else output[index]
-    order = (output - own).abs().argsort(stable=True).tolist()
+    order = (output - own).abs().argsort(stable=True).cpu().tolist()
     others = [order[place] for place in places if place < len(order)]
     return FinerWeightedTarget(order[0], others, alpha)

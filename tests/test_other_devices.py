@@ -1,0 +1,148 @@
+"""Another device than the CPU, without having one: every method, the drop-in, evaluation and doctor."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils import backend_registration
+
+if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+    pytest.skip("this torch has no devices written in Python", allow_module_level=True)
+
+import elsewhere
+import zoo
+from camlucida import Explainer, diagnosis, errors, registry
+from camlucida.chunks import Pace, in_chunks
+from camlucida.compat import pytorch_grad_cam as ours
+from test_parity import distance
+
+LAYERS = {"resnet": "layer4", "vit": "blocks.2.norm1", "swin": "norm"}
+
+
+@cache
+def network(family: str, away: bool) -> nn.Module:
+    module = zoo.FAMILIES[family]()
+    return elsewhere.moved(module) if away else module
+
+
+PLAIN = [
+    (family, method, ())
+    for family in LAYERS
+    for method in registry.entries()
+    if (family, method) != ("vit", "cam")
+]
+SMOOTH = [("resnet", method, ("aug", "eigen")) for method in ("gradcam", "eigencam", "layercam")]
+
+
+@pytest.mark.parametrize(("family", "method", "smooth"), [*PLAIN, *SMOOTH])
+def test_every_method_gives_the_cpus_map(family: str, method: str, smooth: Any) -> None:
+    found, expected = (
+        Explainer(network(family, away)).explain(zoo.noise(2), [method], [1], smooth=smooth)
+        for away in (True, False)
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert type(one.heatmap) is torch.Tensor
+        assert one.heatmap.device.type == "cpu"
+        assert one.layer == other.layer
+        largest = float(other.heatmap.nan_to_num().abs().max())
+        torch.testing.assert_close(one.heatmap, other.heatmap, rtol=1e-3, atol=1e-4 * largest, equal_nan=True)
+        one.overlay()
+
+
+NONE = {"BaseCAM", "AblationLayer", "AblationLayerVit", "AblationLayerFasterRCNN"}  # have no maps
+CLASSES = [name for name in ours.__all__ if hasattr(getattr(ours, name), "forward") and name not in NONE]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_of_the_drop_in(name: str) -> None:
+    maps = []
+    for away in (True, False):
+        module = network("resnet", away)
+        np.random.seed(0)  # noqa: NPY002 - of RandomCAM
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            batch = elsewhere.Elsewhere(zoo.noise()) if away else zoo.noise()
+            maps.append(getattr(ours, name)(module, [module.layer4])(batch))
+    assert np.abs(maps[0] - maps[1]).max() < 1e-3
+
+
+def test_the_doctor_and_an_evaluation() -> None:
+    explainer, plain = Explainer(network("resnet", True)), Explainer(network("resnet", False))
+    picture, other = (diagnosis.noise_for(one) for one in (explainer, plain))
+    facts, expected = dict(diagnosis.facts(explainer, picture, 1.0)), dict(diagnosis.facts(plain, other, 1.0))
+    assert {name: facts[name] for name in ("layer", "layout")} == {
+        name: expected[name] for name in ("layer", "layout")
+    }
+    assert diagnosis.worked(explainer, picture, "gradcam", 1.0)
+    choice = explainer.known.default(picture)
+    assert diagnosis.places(explainer, picture, choice)["layer4"].device.type == "cpu"
+
+
+def test_a_map_is_its_own_and_small() -> None:
+    found = Explainer(network("resnet", False)).explain(zoo.noise(8), ["eigencam"], [1, 2])
+    assert len(pickle.dumps(found[0].heatmap)) < 2000
+    found[0].heatmap.zero_()
+    assert found[1].heatmap.any()
+    assert found[2].heatmap.any()
+
+
+def test_chunks_are_of_one_size_where_runs_are_to_repeat() -> None:
+    sizes: list[int] = []
+
+    def run(indices: range) -> torch.Tensor:
+        sizes.append(len(indices))
+        return torch.zeros(len(indices))
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        in_chunks(run, 40, Pace())
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert set(sizes) == {4}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "MPS backend out of memory (MPS allocated: 1 GB)",
+    ],
+)
+def test_memory_that_ended_is_known_by_its_words(words: str) -> None:
+    assert errors.is_out_of_memory(RuntimeError(words))
+    assert not errors.is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_making_an_explainer_leaves_the_generators_of_devices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+
+    seeded: list[int] = []
+    module = torchvision.models.resnet18()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    Explainer(module)
+    Explainer("resnet10t", weights="random")
+    assert seeded == []
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_integers_and_weights_without_values_say_nothing_of_the_inputs_place() -> None:
+    module = zoo.resnet()
+    first = nn.Module()
+    first.register_parameter("zero", nn.Parameter(torch.zeros(1, dtype=torch.int8), requires_grad=False))
+    first.register_parameter("gone", nn.Parameter(torch.zeros(1, device="meta")))
+    wrapped = nn.Sequential(first, copy.deepcopy(module))
+    wrapped.forward = wrapped[1].forward
+    (found,) = Explainer(wrapped).explain(zoo.noise(), targets=[1], layers=["1.layer4"])
+    (expected,) = Explainer(module).explain(zoo.noise(), targets=[1], layers=["layer4"])
+    assert (distance(found.heatmap[None], expected.heatmap[None]) < 1e-5).all()
