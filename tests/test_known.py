@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from camlucida.errors import LayerError, ModelError, OptionError
 from camlucida.layers import cache
 from camlucida.layers.known import Known
 from camlucida.models.adapter import logits_of
+from camlucida.settings import cache_key
 
 KEY = {"model": "some", "versions": "1"}
 
@@ -287,3 +291,46 @@ def test_labels_and_logits_are_what_the_user_says() -> None:
     assert (found.label, found.score) == ("class 3", -plain.score)
     with pytest.raises(OptionError, match="labels name 9 classes and this model has 10"):
         Explainer(zoo.resnet(), labels=names[:9]).explain(zoo.noise())
+
+
+HOSTILE = {
+    "nested without end": lambda text: '{"a":' * 100_000,
+    "another layer": lambda text: text.replace('"layer4"', '"layer9"'),
+    "a grid of texts": lambda text: re.sub(r'"grid": \[[^]]*\]', '"grid": ["2", "2"]', text),
+    "no such layout": lambda text: text.replace('"NCHW"', '"NCHWD"'),
+    "no such verdict": lambda text: text.replace('"verified"', '"sure"'),
+    "a score of text": lambda text: re.sub(r'"score": [0-9.]+', '"score": "1"', text),
+    "a name of numbers": lambda text: re.sub(r'"default": \[[^]]*\]', '"default": [4]', text),
+    "no object": lambda text: "[]",
+}
+
+
+@pytest.mark.parametrize("spoil", HOSTILE.values(), ids=HOSTILE)
+def test_an_entry_that_does_not_fit_is_made_anew(spoil: Callable[[str], str]) -> None:
+    expected = Explainer("resnet10t", weights="random").explain(zoo.noise())[0]
+    (file,) = (cache.folder() / "layers").glob("*.json")
+    file.write_text(spoil(file.read_text(encoding="utf-8")), encoding="utf-8")
+    found = Explainer("resnet10t", weights="random").explain(zoo.noise())[0]
+    assert found.layer == expected.layer == "layer4"
+    assert torch.equal(found.heatmap, expected.heatmap)
+
+
+def test_the_same_relative_name_elsewhere_is_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+    adapter = Explainer("resnet10t", weights="random").adapter
+    for project in ("one", "other"):
+        (tmp_path / project / "model").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / project)
+        keys.append(cache_key(replace(adapter, name="local-dir:model")))
+    assert keys[0] != keys[1]
+
+
+def test_what_was_found_under_autocast_is_not_taken_for_plain_runs() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (inside,) = Explainer("resnet10t", weights="random").explain(zoo.noise())
+    (outside,) = Explainer("resnet10t", weights="random").explain(zoo.noise())
+    assert "autocast" in [one.code for one in inside.notes]
+    assert "autocast" not in [one.code for one in outside.notes]
+    assert len(list((cache.folder() / "layers").glob("*.json"))) == 2

@@ -11,7 +11,7 @@ from camlucida.batch_maps import Ready, batch_maps
 from camlucida.capture import Capture
 from camlucida.errors import ModelError, NotFinite, is_out_of_memory
 from camlucida.explanation import Explanation, Provenance, versions
-from camlucida.health import Finding, memory_ended
+from camlucida.health import Finding, memory_ended, under_autocast
 from camlucida.models.labels import check_count
 from camlucida.models.outputs import probabilities
 from camlucida.pipeline import Key, Mapped
@@ -33,15 +33,19 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
     single = ready.reading(work.pictures[0].tensor).single
     if single and len(work.pictures) > 1:
         return [one for part in work.split(1) for one in explain_batch(ready, part)]
+    kind = work.pictures[0].tensor.device.type
+    if torch.is_autocast_enabled(kind) and not any(note.code == "autocast" for note in work.notes):
+        dtype = str(torch.get_autocast_dtype(kind)).removeprefix("torch.")
+        work = replace(work, notes=(*work.notes, under_autocast(dtype)))
     found, failed = _tried(ready, work, single)
     if isinstance(failed, NotFinite):
         return _without(ready, work, failed)
     if failed is not None and len(work.pictures) > 1:
-        smaller = replace(work, notes=(memory_ended("fewer pictures"),))
+        smaller = replace(work, notes=(*work.notes, memory_ended("fewer pictures")))
         halves = smaller.split(-(-len(work.pictures) // 2))
         return [one for half in halves for one in explain_batch(ready, half)]
     if failed is not None and not single:  # the views of one picture are a batch as well
-        work = replace(work, notes=(memory_ended("fewer views"),))
+        work = replace(work, notes=(*work.notes, memory_ended("fewer views")))
         found, failed = _tried(ready, work, one_by_one=True)
     if found is None:
         raise ModelError(

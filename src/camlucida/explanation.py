@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Show = Literal["map", "spread"]
 _RANDOM_MARK = "random weights"
-_PACKAGES = ("camlucida", "torch", "timm", "numpy", "pillow")
+_PACKAGES = ("camlucida", "torch", "timm", "torchvision", "transformers", "numpy", "pillow")
 
 
 @dataclass(frozen=True)

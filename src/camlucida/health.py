@@ -128,6 +128,12 @@ def leans_on_batch() -> Finding:
     )
 
 
+def under_autocast(dtype: str) -> Finding:
+    """Of a map that was made while the caller's autocast was on."""
+    found = f"the model ran under autocast, so that the map has the precision of {dtype}"
+    return Finding("autocast", found, "explain outside `torch.autocast` for float32's")
+
+
 def layer_chosen(layer: str, remark: str) -> Finding:
     """Of a default layer that is not where one would expect it."""
     return Finding(

@@ -72,4 +72,7 @@ def cache_key(adapter: Adapter) -> dict[str, Any] | None:
     """What tells a model that a library names from all others; None where nothing does."""
     if adapter.weights not in ("pretrained", "random") or adapter.library == "torch" or ".py:" in adapter.name:
         return None
-    return {"model": adapter.name, "library": adapter.library, "weights": adapter.weights, **versions()}
+    source, _, path = adapter.name.partition(":")
+    local = Path(path).resolve() if path and Path(path).exists() else None  # the same name elsewhere is another
+    name = f"{source}:{local}" if local else adapter.name
+    return {"model": name, "library": adapter.library, "weights": adapter.weights, **versions()}

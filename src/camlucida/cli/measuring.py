@@ -130,11 +130,12 @@ def recommend(
     from camlucida.diagnosis import noise_for
     from camlucida.evaluation import report
     from camlucida.evaluation.run import advice, advice_table
+    from camlucida.layers.stages import stages
 
     out = measuring.folder(source, "recommend")
     explainer, items, writing = _ready(source, model, measuring, options, out)
     with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
-        layers = measuring.layer or tuple(explainer.known.stages(noise_for(explainer))[:3])
+        layers = measuring.layer or tuple(stages(explainer.known, noise_for(explainer))[:3])
     found, asked = _measured(explainer, items, measuring, out, layers)
     if found.rows:
         report.write(found, out, asked, **writing)

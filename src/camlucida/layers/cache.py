@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from camlucida.errors import OutputError
 from camlucida.files import written_whole
-from camlucida.layers.layout import Layout
-from camlucida.layers.probe import Judged
+from camlucida.layers.layout import Kind, Layout
+from camlucida.layers.probe import Judged, Verdict
 
 
 @dataclass
@@ -40,13 +40,29 @@ def load(key: Mapping[str, Any]) -> Entry | None:
         kept = json.loads(_file(key).read_text(encoding="utf-8"))
         if kept["key"] != _plain(key):
             return None
-        judged = {
-            name: Judged(Layout(**{**one["layout"], "grid": tuple(one["layout"]["grid"])}), **one["verdict"])
-            for name, one in kept["judged"].items()
-        }
-        return Entry(tuple(kept["default"]), tuple(kept["remarks"]), judged)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        judged = {_text(name): _judged(one) for name, one in kept["judged"].items()}
+        return Entry(tuple(map(_text, kept["default"])), tuple(map(_text, kept["remarks"])), judged)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _judged(kept: Any) -> Judged:
+    """What is kept of a layer, if every part of it is of its kind; else a ValueError."""
+    layout, verdict = kept["layout"], kept["verdict"]
+    numbers = [*layout["grid"], layout["prefix"], layout["suffix"]]
+    whole = len(numbers) == 4 and all(type(one) is int and 0 <= one < 1 << 20 for one in numbers)
+    scores = [verdict["score"], verdict["alive"]]
+    known = layout["kind"] in get_args(Kind) and verdict["verdict"] in get_args(Verdict)
+    if not (whole and known and min(layout["grid"]) > 0 and all(type(one) in (int, float) for one in scores)):
+        raise ValueError(f"no entry of a layer: {kept!r}")
+    read = Layout(layout["kind"], (numbers[0], numbers[1]), numbers[2], numbers[3])
+    return Judged(read, verdict["verdict"], float(scores[0]), float(scores[1]))
+
+
+def _text(kept: Any) -> str:
+    if not isinstance(kept, str):
+        raise TypeError(f"a name, got {type(kept).__name__}")
+    return kept
 
 
 def fits(entry: Entry, module: nn.Module) -> bool:

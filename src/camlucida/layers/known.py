@@ -8,22 +8,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from camlucida.errors import LayerError, one_of
-from camlucida.health import Finding, draws_lots, layer_chosen, layout_unsure, leans_on_batch
+from camlucida.health import Finding, layer_chosen, layout_unsure
 from camlucida.images import Size
-from camlucida.layers import cache
+from camlucida.layers.entries import Entries
 from camlucida.layers.fingerprint import structure_of, weights_of
-from camlucida.layers.layout import Layout, readings
-from camlucida.layers.locate import THOROUGH, Choice, candidates, choose, nearest
+from camlucida.layers.layout import Layout
+from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
 from camlucida.layers.look import Look, look
 from camlucida.layers.manner import MANNERS, Manner, Refused, refusal
-from camlucida.layers.other_size import grown
 from camlucida.layers.probe import Judged, probe
 from camlucida.layers.refusals import changed, offered, without_gradient, without_positions
-from camlucida.layers.repeats import repeats
+from camlucida.layers.repeats import not_the_same
 from camlucida.layers.reshaped import Read, Reshaped
 from camlucida.layers.survey import Logits, Survey, survey
 
@@ -43,9 +41,8 @@ class Known:
     """The layers of ``module``.
 
     ``key`` tells a model that a library names from all others; what is found out is then kept on disk too.
-    ``read`` says how layers that are named are read, so that there is nothing to find out; ``embeds`` that the
-    model returns an embedding. ``manner`` is how the model lets itself be run, and ``findings`` say what there
-    is to know of that.
+    ``read`` says how named layers are read, so that there is nothing to find out; ``embeds`` that the model
+    returns an embedding. ``manner`` is how it lets itself be run; ``findings`` say what is to know of that.
     """
 
     def __init__(
@@ -56,9 +53,9 @@ class Known:
         read: Read | None = None,
         embeds: bool = False,
     ) -> None:
-        self._module, self._logits_of, self._key, self._read = module, logits_of, key, read
+        self._module, self._logits_of, self._read = module, logits_of, read
+        self._entries = Entries(module, key)
         self._seen: OrderedDict[Size, _Seen] = OrderedDict()
-        self._entries: dict[Size, cache.Entry] = {}
         self._structure, self._weights = structure_of(module), weights_of(module)
         self._embeds = embeds
         self.manner: Manner = MANNERS[0]
@@ -73,12 +70,12 @@ class Known:
         return self._again_if_changed(partial(self._default, like))
 
     def _default(self, like: Tensor) -> Choice:
-        entry = self._entry(like)
+        entry = self._entries.at(like, self.manner)
         if not entry.default:
             choice = choose(self.survey(like), partial(self._probe, like), partial(self.look, like))
             entry.default, entry.remarks = tuple(choice.judged), choice.remarks
             entry.judged.update(choice.judged)
-            self._keep(like, entry)
+            self._entries.keep(like, entry)
         return Choice({name: entry.judged[name] for name in entry.default}, entry.remarks)
 
     def judged(self, name: str, like: Tensor) -> Judged | None:
@@ -92,7 +89,7 @@ class Known:
         return self._again_if_changed(partial(self._judged, name, like))
 
     def _judged(self, name: str, like: Tensor) -> Judged | None:
-        entry = self._entry(like)
+        entry = self._entries.at(like, self.manner)
         if name not in entry.judged:
             seen = self.survey(like)
             place = next((place for place in seen.places if place.name == name), None)
@@ -104,7 +101,7 @@ class Known:
                     offer = self._offer(name, like)
                     raise LayerError(without_positions(seen, name, found.get(name), offer))
                 entry.judged.update(found)
-                self._keep(like, entry)
+                self._entries.keep(like, entry)
         return entry.judged.get(name)
 
     def check(self, name: str) -> str:
@@ -123,9 +120,8 @@ class Known:
         judged = self._judged(name, like)
         if judged is None:
             return
-        layout = judged.layout
-        others = layout.prefix + layout.suffix
-        if judged.alive * (layout.grid[0] * layout.grid[1] + others) < others + 0.5:
+        grid, others = judged.layout.grid, judged.layout.prefix + judged.layout.suffix
+        if judged.alive * (grid[0] * grid[1] + others) < others + 0.5:
             raise LayerError(without_gradient(name, self._offer(name, like)))
 
     def survey(self, like: Tensor) -> Survey:
@@ -148,26 +144,16 @@ class Known:
         seen = self._seen_at(like)
         new = [name for name in dict.fromkeys(names) if name not in seen.looks]
         if new:
-            found = self._in_some_manner(
-                like, lambda manner: look(self._module, like, self._logits_of, seen.survey, new, manner)
-            )
-            # What pools to an embedding is no map of class scores.
+            run = partial(look, self._module, like, self._logits_of, seen.survey, new)
+            found = self._in_some_manner(like, run)
             seen.looks |= {
                 name: replace(one, class_map=one.class_map and not self._embeds)
                 for name, one in found.layers.items()
             }
             if (found.apart or seen.survey.drew) and not self.findings:
-                self._tell_repeats(like)
+                self.findings, alone = not_the_same(self._module, like, self._logits_of, self.manner)
+                self.manner = replace(self.manner, single=alone or self.manner.single)
         return seen.looks
-
-    def _tell_repeats(self, like: Tensor) -> None:
-        """The same input has given two outputs: find out why, and say so."""
-        twice, alone = repeats(self._module, like, self._logits_of, self.manner)
-        if not twice:
-            self.findings = (draws_lots(),)
-        elif not alone:
-            self.findings = (leans_on_batch(),)
-            self.manner = replace(self.manner, single=True)
 
     def look_at(
         self, names: Sequence[str], like: Tensor, needs: Collection[str], chosen: bool = True
@@ -184,7 +170,7 @@ class Known:
             judged = None if self._read else self.judged(name, like)
             if judged is None:
                 continue
-            entry = self._entry(like)
+            entry = self._entries.at(like, self.manner)
             if "gradients" in needs and not (name in entry.default and len(entry.default) > 1):
                 self._again_if_changed(partial(self._check_gradient, name, like))
             sure = judged.verdict == "verified"
@@ -203,7 +189,7 @@ class Known:
         """
         if self._read:
             return self._read(name, tensor, _size(like))
-        layout = self._entry(like).judged[name].layout
+        layout = self._entries.at(like, self.manner).judged[name].layout
         if not layout.fits(tuple(tensor.shape)):
             raise LayerError(changed(name, tuple(tensor.shape), layout))
         return layout
@@ -213,38 +199,9 @@ class Known:
         places = [place for place in self.survey(like).places if place.layouts and place.calls == 1]
         return self._probe(like, {place.name: place.layouts for place in places}, 1)
 
-    def stages(self, like: Tensor) -> list[str]:
-        """The last verified layer of each grid that all paths run through, the latest first."""
-        seen = self.survey(like)
-        places = candidates(seen)
-        looks = self.look(like, [place.name for place in places])
-        last: dict[Size, str] = {}
-        for place in places:
-            if place.paths == seen.paths and looks[place.name].alive > 0 and not looks[place.name].class_map:
-                last[place.layouts[0].grid] = place.name
-        judged = {name: self.judged(name, like) for name in reversed(last.values())}
-        return [name for name, one in judged.items() if one and one.verdict == "verified"]
-
-    def grid_of(self, like: Tensor, tensor: Tensor, channels_last: bool) -> Layout | None:
-        """The layout of an operation's output whose channels are last or second; None if it has no positions.
-
-        Tokens other than positions are those of the default layer, or none.
-        """
-        wanted = ("NHWC", "tokens") if channels_last else ("NCHW", "channels-first tokens")
-        others = {
-            one.layout.prefix + one.layout.suffix: one.layout for one in self.default(like).judged.values()
-        }
-        axis: Any = "last" if channels_last else "first"
-        for found in readings(tuple(tensor.shape), len(tensor), _size(like), axis):
-            if found.kind in wanted and not found.prefix:
-                return found
-            if found.kind in wanted and found.prefix in others:
-                return replace(others[found.prefix], kind=found.kind, grid=found.grid)
-        return None
-
     def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int) -> dict[str, Judged]:
         looks = self.look(like, list(layouts))
-        found = self._in_some_manner(like, lambda manner: probe(self._module, like, layouts, draws, manner))
+        found = self._in_some_manner(like, partial(probe, self._module, like, layouts, draws))
         return {name: replace(one, alive=looks[name].alive) for name, one in found.items()}
 
     def _in_some_manner(self, like: Tensor, do: Callable[[Manner], T]) -> T:
@@ -285,31 +242,6 @@ class Known:
         self._seen.clear()
         self._entries.clear()
         self.findings = ()
-
-    def _entry(self, like: Tensor) -> cache.Entry:
-        size = _size(like)
-        if size not in self._entries:
-            kept = cache.load(self._key_for(like)) if self._key else None
-            if kept is None or not cache.fits(kept, self._module):
-                kept = self._of_other_size(like) or cache.Entry((), (), {})
-            self._entries[size] = kept
-        return self._entries[size]
-
-    def _of_other_size(self, like: Tensor) -> cache.Entry | None:
-        """What is known from another size of input, with this one's grids; None where that is not clear."""
-        known = next((entry for entry in self._entries.values() if entry.default), None)
-        return None if known is None else grown(self._module, like, known, self.manner)
-
-    def _keep(self, like: Tensor, entry: cache.Entry) -> None:
-        if self._key:
-            cache.save(self._key_for(like), entry)
-
-    def _key_for(self, like: Tensor) -> dict[str, Any]:
-        autocast = (
-            torch.get_autocast_dtype(like.device.type) if torch.is_autocast_enabled(like.device.type) else ""
-        )
-        numbers = {"dtype": str(like.dtype), "autocast": str(autocast)}
-        return {**(self._key or {}), "input": [*like.shape], **numbers, "structure": self._structure}
 
     def _offer(self, name: str, like: Tensor) -> str:
         return offered(nearest(self.survey(like), name, partial(self.look, like)))

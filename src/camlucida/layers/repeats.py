@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.custody import lent
+from camlucida.health import Finding, draws_lots, leans_on_batch
 from camlucida.layers.manner import Manner, run
 from camlucida.layers.survey import BATCH, Logits, shown
 
@@ -18,6 +19,16 @@ def repeats(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner) 
         alone, again = (logits_of(run(module, shown(like, 1, manner), manner))[0] for _ in range(2))
         beside = alone if manner.single else logits_of(run(module, shown(like, BATCH, manner), manner))[0]
     return _equal(alone, again), _equal(alone, beside)
+
+
+def not_the_same(
+    module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
+) -> tuple[tuple[Finding, ...], bool]:
+    """Why the same input has given two outputs, as findings, and whether pictures are to be run alone."""
+    again, beside = repeats(module, like, logits_of, manner)
+    if not again:
+        return (draws_lots(),), False
+    return ((), False) if beside else ((leans_on_batch(),), True)
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
