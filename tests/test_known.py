@@ -59,15 +59,15 @@ def test_what_was_found_out_is_kept_on_disk_and_costs_nothing_the_second_time() 
     assert second.judged("network.blocks.2.norm1", like()) == first.judged["network.blocks.2.norm1"]
     assert SEEN == []
     Known(module, logits_of, {**KEY, "versions": "2"}).default(like())
-    assert SEEN == [2, 1, 7]
+    assert [2, *[1] * 8] == SEEN
 
 
-def test_locating_takes_three_forwards_of_ten_pictures_together() -> None:
+def test_locating_takes_ten_pictures_run_mostly_alone() -> None:
     known = Known(Counting(), logits_of)
     known.default(like())
     known.default(like())
     known.judged("network.blocks.2.norm1", like())
-    assert SEEN == [2, 1, 7]
+    assert [2, *[1] * 8] == SEEN
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', "\x00"])

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.custody import in_this_thread, lent
-from camlucida.errors import is_out_of_memory
-from camlucida.layers.bands import BANDS, PICTURES, Changes, changes, mean_of, pictures
+from camlucida.layers.bands import BANDS, Changes, changes, mean_of, pictures
 from camlucida.layers.layout import Kind, Layout
 from camlucida.layers.manner import MANNERS, Manner, run
 from camlucida.layers.orders import ORDERS, Order, columns, rows
@@ -51,10 +50,9 @@ def probe(
     draws: int = 1,
     manner: Manner = MANNERS[0],
 ) -> dict[str, Judged]:
-    """Judge layers by name, each with the layouts that its shape allows, from one forward a draw.
+    """Judge layers by name, each with the layouts that its shape allows, by one forward for each band.
 
-    Only those are judged that return one tensor, once. ``like`` is an input (channels, height, width). A
-    forward is of PICTURES pictures, or of one at a time where memory ends or the ``manner`` says so.
+    Only those are judged that return one tensor, once. ``like`` is an input (channels, height, width).
 
     Raises:
         Refused: the model cannot be run so.
@@ -62,30 +60,20 @@ def probe(
     told: dict[str, dict[Kind, list[Changes | None]]] = {name: {} for name in layouts}
     with lent(module):
         for draw in range(draws):
-            seen = _seen_as_fits(module, pictures(like, draw, manner), layouts, manner)
+            seen = _seen(module, pictures(like, draw, manner), layouts, manner)
             for (name, kind), changed in seen.items():
                 told[name].setdefault(kind, []).append(changed)
     judged = {name: _best(told[name], layouts[name]) for name in layouts}
     return {name: one for name, one in judged.items() if one is not None}
 
 
-def _seen_as_fits(
+def _seen(
     module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], manner: Manner
 ) -> dict[tuple[str, Kind], Changes | None]:
-    """All at once, or one by one where that is too much; the first try's tensors are gone by then."""
-    if not manner.single:
-        try:
-            return _seen(module, shown, layouts, PICTURES, manner)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-    return _seen(module, shown, layouts, 1, manner)
+    """What changes in each layer, by the kind of its layout.
 
-
-def _seen(
-    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], size: int, manner: Manner
-) -> dict[tuple[str, Kind], Changes | None]:
-    """What changes in each layer, by the kind of its layout; ``shown`` is run ``size`` pictures at a time."""
+    Pictures run one at a time: all at once would need several times the memory of an explanation.
+    """
     found: dict[tuple[str, Kind], Changes | None] = {}
     kept: dict[str, list[Tensor]] = {name: [] for name in layouts}
 
@@ -94,11 +82,11 @@ def _seen(
 
         def hook(_part: nn.Module, _args: Any, output: Any) -> None:
             tensor = tensors_in(output)[0].detach()
-            kept[name].append(tensor.clone() if size < len(shown) else tensor)
-            if len(kept[name]) * size == len(shown):
+            kept[name].append(tensor.clone())
+            if len(kept[name]) == len(shown):
                 parts = kept.pop(name)
                 for kind, layout in by_kind.items():
-                    if tensor.shape[layout.batch_axis] == size:
+                    if tensor.shape[layout.batch_axis] == 1:
                         found[name, kind] = changes(torch.cat([layout.to_tokens(part) for part in parts]))
 
         return hook
@@ -107,8 +95,8 @@ def _seen(
         module.get_submodule(name).register_forward_hook(in_this_thread(keeping(name))) for name in layouts
     ]
     try:
-        for part in shown.split(size):  # type: ignore[no-untyped-call]
-            run(module, part.clone(), manner)
+        for one in shown:
+            run(module, one[None].clone(), manner)
     finally:
         for handle in handles:
             handle.remove()
@@ -186,7 +174,7 @@ def told(
     None where the changes are lost in rounding.
     """
     with lent(module):
-        seen = _seen_as_fits(module, pictures(like, 0, manner), {name: [layout]}, manner)
+        seen = _seen(module, pictures(like, 0, manner), {name: [layout]}, manner)
     changed = seen[name, layout.kind]
     if changed is None:
         return None
