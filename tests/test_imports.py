@@ -16,6 +16,7 @@ ROOT = Path(camlucida.__file__).parent
 FLOORS = [
     ["errors", "types"],
     ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors", "wnids"],
+    ["class_names", "outputs"],
     ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
     ["render", "aims", "metrics", "taps"],
     ["layers"],

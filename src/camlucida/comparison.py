@@ -9,7 +9,7 @@ from torch import nn
 
 from camlucida.errors import OptionError
 from camlucida.explainer import Explainer
-from camlucida.explanation import Explanation, name_of
+from camlucida.explanation import Explanation
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.prepare import listed
 from camlucida.settings import Options, Settings
@@ -86,9 +86,8 @@ def _of_picture(target: Any, place: int, count: int) -> Any:
 def _target_name(target: Any, row: list[Explanation]) -> str:
     if target is None:
         return "top class"
-    indices = {(explanation.label, explanation.index) for explanation in row}
-    label, index = next(iter(indices))
-    return name_of(label, index) if len(indices) == 1 and index is not None else type(target).__name__
+    names = {explanation.named for explanation in row}
+    return names.pop() if len(names) == 1 else target if isinstance(target, str) else type(target).__name__
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -119,7 +119,8 @@ class Explainer:
             for number, picture in enumerate(listed(pictures))
         ]
         self._check_targets(targets)
-        rows = [for_pictures(target, self.adapter.labels, len(prepared)) for target in targets]
+        known = (self.adapter.labels, len(prepared), self.adapter.activation)
+        rows = [for_pictures(target, *known) for target in targets]
         ways = checked(smooth)
         if not (prepared and entries and rows and layers):
             raise OptionError("explain needs at least one picture, method, target and layer")

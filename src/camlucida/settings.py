@@ -12,7 +12,7 @@ from torch import Tensor
 from camlucida.errors import OptionError, one_of
 from camlucida.explanation import versions
 from camlucida.models.adapter import Adapter
-from camlucida.models.outputs import Activation, checked_activation
+from camlucida.outputs import Activation, checked_activation
 
 Options = Mapping[str, Mapping[str, Any]]  # method → option → value
 

@@ -45,6 +45,10 @@ class ModelOptions:
     labels: Path | None = None
     """The classes' names: a text file with one a line, or JSON."""
 
+    activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
+    """What makes probabilities of the model's outputs; auto sees whether they are such already. With none, or
+    where auto cannot tell, scores are shown and measured as they are."""
+
     no_cache: Annotated[bool, Parameter(negative="")] = False
     """Find out about the model's layers anew, and keep nothing of it on disk."""
 
@@ -59,6 +63,7 @@ class ModelOptions:
             dtype=self.dtype,
             preprocess=self.preprocess,
             labels=self.labels,
+            activation=self.activation,
             cache=not self.no_cache,
         )
 
@@ -72,7 +77,11 @@ class Question:
     """What `camlucida methods` lists; gradcam unless said. Repeat it for several."""
 
     target: Annotated[tuple[str, ...], SEVERAL] = ()
-    """Class index, or name or a part of it; the top class unless said. Repeat it for several."""
+    """Class index, or name or a part of it; the top class unless said. "A - B" is why A and not B; index:10 and
+    name:10 tell an index from a name of digits. Repeat it for several."""
+
+    contrast: Annotated[tuple[tuple[str, str], ...], SEVERAL] = ()
+    """Two classes A and B: why A and not B. Repeat it for several."""
 
     option: Annotated[tuple[str, ...], SEVERAL] = ()
     """An option of a method, such as `random.seed=3`. Repeat it for several."""
@@ -90,9 +99,11 @@ class Question:
         return [name for name, wanted in asked.items() if wanted]
 
     @property
-    def targets(self) -> Sequence[str | None]:
+    def targets(self) -> Sequence[Any]:
         """The targets, None standing for the top class."""
-        return self.target or (None,)
+        from camlucida.targets import Contrast
+
+        return (*self.target, *(Contrast(*two) for two in self.contrast)) or (None,)
 
     def options(self) -> dict[str, dict[str, Any]]:
         """The options by method and name.

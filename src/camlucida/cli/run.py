@@ -108,7 +108,5 @@ def fields_of(path: Path, explanation: Explanation) -> Fields:
 
 
 def name_of_target(explanation: Explanation) -> str:
-    """What was explained, in few words."""
-    from camlucida.explanation import name_of
-
-    return "score" if explanation.index is None else name_of(explanation.label, explanation.index)
+    """What was explained, in few words and as it can stand in a file name."""
+    return explanation.named.replace(" \N{MINUS SIGN} ", " minus ")
