@@ -18,7 +18,7 @@ FLOORS = [
     ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors", "wnids"],
     ["class_names", "outputs"],
     ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
-    ["render", "aims", "metrics", "taps"],
+    ["asked", "render", "aims", "metrics", "taps"],
     ["layers"],
     ["methods", "models", "bias", "chunks", "recording", "gradients"],
     ["resume", "derivatives"],

@@ -174,8 +174,9 @@ def _measured(
     from camlucida.metrics.registry import metric_called
     from camlucida.registry import entry
 
-    methods = measuring.method or METHODS
-    metrics = measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES)
+    methods = [entry(name).name for name in measuring.method or METHODS]
+    given_metrics = measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES)
+    metrics = [metric_called(name).name for name in given_metrics]
     owners: dict[str, Entry | Metric] = {
         **{name: entry(name) for name in methods},
         **{name: metric_called(name) for name in metrics},

@@ -83,6 +83,10 @@ class Question:
     contrast: Annotated[tuple[tuple[str, str], ...], SEVERAL] = ()
     """Two classes A and B: why A and not B. Repeat it for several."""
 
+    layer: Annotated[tuple[str, ...], SEVERAL] = ()
+    """What `camlucida layers MODEL` lists; the model's default unless said, or `model#layer`. Repeat it for
+    several; `a+b` fuses two."""
+
     option: Annotated[tuple[str, ...], SEVERAL] = ()
     """An option of a method, such as `random.seed=3`. Repeat it for several."""
 
@@ -113,7 +117,7 @@ class Question:
         """
         from camlucida.registry import entry
 
-        return parsed_options(self.option, {name: entry(name) for name in self.method})
+        return parsed_options(self.option, {one.name: one for one in map(entry, self.method)})
 
 
 def parsed_options(texts: Sequence[str], owners: Mapping[str, Entry | Metric]) -> dict[str, dict[str, Any]]:
@@ -122,12 +126,15 @@ def parsed_options(texts: Sequence[str], owners: Mapping[str, Entry | Metric]) -
     Raises:
         OptionError: one has another form, or is not one of its owner's, or that is not asked for.
     """
+    from camlucida.registry import folded
+
     parsed: dict[str, dict[str, Any]] = {name: {} for name in owners}
     for text in texts:
         name, equals, value = text.partition("=")
         owner, dot, option = name.partition(".")
         if not (equals and dot):
             raise OptionError(f"an option is name.option=value, such as random.seed=3, got {text!r}")
+        owner = next((known for known in owners if folded(known) == folded(owner)), owner)
         if owner not in owners:
             raise OptionError(
                 f"option {text!r} is for {owner}, which is not asked for: add it, or leave this out"

@@ -130,12 +130,13 @@ class Shown:
         explainer = explainer or self._bench.explainer
         for layer in dict.fromkeys(way.layer for way in ways if not way.is_floor):
             chosen = [way for way in ways if way.layer == layer and not way.is_floor]
+            methods = [way.method for way in chosen]
             explanations = explainer.explain(
                 pictures.to(self.picture),
-                [way.method for way in chosen],
+                methods,
                 [self.index if index is None else index],
                 [layer],
-                self._bench.options,
+                {name: one for name, one in (self._bench.options or {}).items() if name in methods},
             )
             for place, way in enumerate(chosen):
                 maps = [one.heatmap.cpu().float() for one in explanations[place :: len(chosen)]]
