@@ -304,6 +304,11 @@ def test_a_probability_that_nobody_can_tell_is_refused(explainer):
     assert one.score == pytest.approx(float(logits(explainer, zoo.noise())[0, 4].sigmoid()), abs=1e-6)
 
 
+def test_what_a_targets_function_raises_says_what_it_got(explainer):
+    with pytest.raises(TargetError, match=r"gets outputs \(1, 10\).*raised RuntimeError \(1D tensors"):
+        explainer.explain(zoo.noise(), targets=lambda outputs: torch.dot(outputs, torch.ones(10)))
+
+
 def test_a_contrast_is_named_as_such(explainer):
     named = Explainer(explainer.module, labels=[f"kind {i}, sort {i}" for i in range(10)])
     (one,) = named.explain(zoo.noise(), targets=[Contrast("kind 3", "kind 7")])

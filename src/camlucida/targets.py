@@ -7,12 +7,13 @@ callable ``logits (batch, classes) -> (batch,)`` whose gradient and value the me
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex
 
 from camlucida.class_names import index_of, short_name
-from camlucida.errors import TargetError
+from camlucida.errors import CamlucidaError, TargetError
 from camlucida.outputs import Activation, Rule, by_rule, last_activation, rule_of
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class Custom:
         return self
 
     def __call__(self, outputs: Tensor) -> Tensor:
-        score = self.function(outputs)
+        with self._blamed(outputs):
+            score = self.function(outputs)
         shape = getattr(score, "shape", None)
         if shape != outputs.shape[:1]:
             raise TargetError(
@@ -121,6 +123,19 @@ class Custom:
                 "return for example `logits[:, 3]`"
             )
         return score
+
+    @contextmanager
+    def _blamed(self, outputs: Tensor) -> Iterator[None]:
+        """What the user's function raises, told as what it was given."""
+        try:
+            yield
+        except CamlucidaError:
+            raise
+        except Exception as error:
+            raise TargetError(
+                f"a target's function gets outputs {tuple(outputs.shape)} and returns one number a picture, "
+                f"and this one raised {type(error).__name__} ({error}): write for example `outputs @ reference`"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 
 from camlucida.cli.listing import print_table
 from camlucida.cli.measured import say_end, say_failed, say_next, timed
-from camlucida.cli.options import SEVERAL, ModelOptions, parsed_options
+from camlucida.cli.options import SEVERAL, ModelOptions, check_folder, parsed_options
 from camlucida.cli.outputs import inputs_of
 from camlucida.cli.talk import say_note, tracked, waiting
 from camlucida.errors import CamlucidaError
@@ -64,6 +64,8 @@ class Measuring:
 
     def folder(self, source: Path, command: str) -> Path:
         """Where results go."""
+        if self.out:
+            check_folder(self.out, "tables and pictures of a run go into a folder")
         name = source.resolve().stem or "all"
         return self.out or Path("results") / f"{name}-{'grid' if self.grid else command}"
 

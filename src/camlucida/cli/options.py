@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from warnings import catch_warnings, simplefilter
 
 from cyclopts import Group, Parameter
 
-from camlucida.errors import OptionError
+from camlucida.cli.talk import say_note
+from camlucida.errors import CamlucidaWarning, OptionError
+from camlucida.files import is_folder
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 SEVERAL = Parameter(
     negative="", consume_multiple=False, show_default=False
 )  # an option that can be given again and again
+_DRAWN = (".png", ".jpg", ".jpeg", ".webp")
 _MODEL = Group("Model", sort_key=2)
 _DRAWING = Group("Drawing", sort_key=3)
 _OUTPUT = Parameter(group=Group("Output", sort_key=4), negative="")
@@ -53,7 +57,16 @@ class ModelOptions:
     """Find out about the model's layers anew, and keep nothing of it on disk."""
 
     def explainer(self, model: str) -> Explainer:
-        """The model, ready."""
+        """The model, ready; what loading it warns of is a note."""
+        with catch_warnings(record=True) as warned:
+            simplefilter("always", CamlucidaWarning)
+            explainer = self._loaded(model)
+        for one in warned:
+            if issubclass(one.category, CamlucidaWarning):
+                say_note(str(one.message), quiet=False)
+        return explainer
+
+    def _loaded(self, model: str) -> Explainer:
         from camlucida.explainer import Explainer
 
         return Explainer(
@@ -182,6 +195,8 @@ class Result:
 
         check_alpha(self.alpha)
         check_colormap(self.colormap)
+        if not self._is_file():
+            check_folder(self.out, f"pictures are written as {', '.join(_DRAWN)}")
         if count > 1 and self._is_file():
             raise OptionError(f"--out {self.out} is one file and there are {count} results, give a folder")
 
@@ -190,7 +205,19 @@ class Result:
         return self.out if self._is_file() else self.out / f"{stem}.{self.format}"
 
     def _is_file(self) -> bool:
-        return self.out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
+        return self.out.suffix.lower() in _DRAWN and not is_folder(self.out)
+
+
+def check_folder(out: Path, otherwise: str) -> None:
+    """Refuse, for a folder, a name that ends as files of some kind do, unless there is such a folder.
+
+    Raises:
+        OptionError: it does.
+    """
+    from mimetypes import guess_type
+
+    if guess_type(out.name) != (None, None) and not is_folder(out):
+        raise OptionError(f"--out {out} is the name of a file, and {otherwise}: give such a name, or a folder")
 
 
 def slug(text: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +75,8 @@ def each_picture(
         lines = work(path, stem)
         while True:
             try:
-                fields = next(lines, None)
+                with redirect_stdout(sys.stderr):  # what a user's model prints is no result
+                    fields = next(lines, None)
             except Exception as error:  # a user's file, and perhaps a user's model, is run
                 if len(paths) == 1 and not failed:
                     raise

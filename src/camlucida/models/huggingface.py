@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from camlucida.errors import ModelError
 from camlucida.files import is_folder
 from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models.keys import MERGE, classes_in, fitted
 from camlucida.models.processor import configured_size, normalisation_of, processed_by, processed_size
 from camlucida.models.weights import (
     HUB_FILES,
     SEED,
     cached,
     check_hub,
-    classes_in,
     first_line,
     tensors_in,
 )
@@ -117,6 +117,8 @@ def _check_source(source: str) -> None:
             f"{PREFIX}{source} is a model of transformers, which is not installed: pip install camlucida[hf]"
         ) from error
     folder = Path(source or "/no name")
+    if is_folder(folder) and (folder / "adapter_config.json").is_file():
+        raise ModelError(f"{folder} holds an adapter of peft (adapter_config.json) and no whole model: {MERGE}")
     if is_folder(folder) and not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: give a folder that save_pretrained(…) wrote")
     if not is_folder(folder) and not _is_hub_name(source):
@@ -197,6 +199,7 @@ def _of_file(name: str, config: Any, file: Path) -> nn.Module:
     if classes != config.num_labels:
         config.num_labels = classes
         module = _random(name, config)
+    state = dict(fitted(state, module, file))
     with _told(name), _quiet(True):  # which knows other names that the same tensors have had
         kind: Any = type(module)
         filled: nn.Module
