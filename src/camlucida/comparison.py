@@ -18,7 +18,7 @@ from camlucida.registry import entry
 from camlucida.settings import CompareSettings, Options, Settings
 from camlucida.sheet import Sheet
 from camlucida.smoothing import Smooth
-from camlucida.targets import PerPicture
+from camlucida.targets import PerPicture, TopClass
 
 TUTORIAL_MODELS = (
     "resnet50",
@@ -81,6 +81,10 @@ def compare_with(
             e.explain(picture, methods, targets, [e.layer or asked.layer], asked.options, asked.smooth)
             for e in explainers
         ]
+        if _in_one_row(explainers, methods, targets):
+            rows.append(by_model[0])
+            labels.append([names[0], methods[0]])
+            continue
         for t, target in enumerate(targets):
             cells = [[made[m * len(targets) + t] for made in by_model] for m in range(len(methods))]
             if len(explainers) == 1:
@@ -89,7 +93,16 @@ def compare_with(
                 continue
             rows += cells
             labels += [[method, _target_name(target, row)] for method, row in zip(methods, cells, strict=True)]
-    return Sheet(rows, methods if len(explainers) == 1 else list(names), labels)
+    columns = methods if len(explainers) == 1 else list(names)
+    if _in_one_row(explainers, methods, asked.targets):
+        columns = [f"top {target.place}" for target in asked.targets]
+    return Sheet(rows, columns, labels)
+
+
+def _in_one_row(explainers: Sequence[Explainer], methods: Sequence[str], targets: Sequence[Any]) -> bool:
+    """Whether one model and one method are asked for several top classes."""
+    of_one = len(explainers) == len(methods) == 1 and len(targets) > 1
+    return of_one and all(isinstance(target, TopClass) for target in targets)
 
 
 def _of_picture(target: Any, place: int, count: int) -> Any:

@@ -29,7 +29,7 @@ from camlucida.prepare import batches, listed, prepare, preprocess_named
 from camlucida.settings import ExplainSettings, Options, Settings, cache_key, checked_settings
 from camlucida.shared_copy import refresh, shared_copy
 from camlucida.smoothing import Smooth, checked
-from camlucida.targets import for_pictures
+from camlucida.targets import TopClass, for_pictures
 from camlucida.work import Work
 
 
@@ -176,7 +176,9 @@ class Explainer:
         Raises:
             TargetError: it is asked for.
         """
-        if self.adapter.outputs == "embedding" and any(target is None for target in targets):
+        if self.adapter.outputs == "embedding" and any(
+            target is None or isinstance(target, TopClass) for target in targets
+        ):
             raise TargetError(
                 f"{self.adapter.name} returns an embedding, which has no top class: give a target, for example "
                 "targets=[lambda embedding: embedding @ reference], with the embedding of another picture"

@@ -51,12 +51,19 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class TopClass:
-    """The logit of whichever class scores highest on the plain picture."""
+    """The logit of whichever class scores highest on the plain picture, or second highest for ``place`` 2."""
+
+    place: int = 1
 
     def bind(self, outputs: Tensor, picture: int) -> ClassScore:
-        index = int(outputs[picture].argmax())
-        _check(index, outputs)
-        return ClassScore(index)
+        _check(0, outputs)
+        if not 1 <= self.place <= outputs.shape[1]:
+            raise TargetError(
+                f"this model has {outputs.shape[1]} classes, and class {self.place} by score is none"
+            )
+        if self.place == 1:
+            return ClassScore(int(outputs[picture].argmax()))
+        return ClassScore(int(outputs[picture].argsort(descending=True, stable=True)[self.place - 1]))
 
 
 @dataclass(frozen=True)

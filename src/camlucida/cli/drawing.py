@@ -33,7 +33,8 @@ def explain(
     pictures
         Picture files, or folders of them.
     model
-        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; `name#layer` picks a layer.
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory, a function that returns a module,
+        (module, preprocess) or (module, preprocess, labels); `name#layer` picks a layer.
     """
     settings, layers = question.options(), question.layer or (None,)
     paths, failed = pictures_in(pictures, result.quiet)
@@ -50,7 +51,7 @@ def explain(
         )
         yield from _written(explanations, _names(stem, explanations), outputs)
 
-    each_picture(paths, one, "explaining", result.quiet, failed)
+    each_picture(paths, one, "explaining", result, failed)
 
 
 def _names(stem: str, explanations: Sequence[Explanation]) -> list[str]:
@@ -74,4 +75,4 @@ def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs:
             explanation.save(path.with_suffix(".npz"), **outputs.writing)
         yield fields_of(path, explanation)
         for finding in explanation.health:
-            say_note(f"{path}: {finding}", result.quiet)
+            say_note(f"{path}: {finding} ({finding.code})", result.quiet)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Measuring:
     """What is measured, and by what."""
 
-    method: Annotated[tuple[str, ...], SEVERAL] = ()
+    method: Annotated[tuple[str, ...], Parameter(name=["--method", "-m"], consume_multiple=False)] = ()
     """What `camlucida methods` lists; seven that take one forward unless said. Repeat it for several."""
 
     layer: Annotated[tuple[str, ...], SEVERAL] = ()
@@ -58,7 +58,7 @@ class Measuring:
     seed: int = 0
     """For whatever is drawn by chance: noise, floors, intervals."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None
     """A folder; results/NAME-evaluate, -grid or -recommend unless said. What is known there is not measured
     again."""
 

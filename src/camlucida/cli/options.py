@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SEVERAL = Parameter(
     negative="", consume_multiple=False, show_default=False
 )  # an option that can be given again and again
+_METHOD = Parameter(name=["--method", "-m"], negative="", consume_multiple=False, show_default=False)
+_OUT = Parameter(name=["--out", "-o"], group=Group("Output", sort_key=4), negative="")
 _DRAWN = (".png", ".jpg", ".jpeg", ".webp")
 _MODEL = Group("Model", sort_key=2)
 _DRAWING = Group("Drawing", sort_key=3)
@@ -86,12 +88,15 @@ class ModelOptions:
 class Question:
     """What is asked of a model."""
 
-    method: Annotated[tuple[str, ...], SEVERAL] = ("gradcam",)
+    method: Annotated[tuple[str, ...], _METHOD] = ("gradcam",)
     """What `camlucida methods` lists; gradcam unless said. Repeat it for several."""
 
     target: Annotated[tuple[str, ...], SEVERAL] = ()
     """Class index, or name or a part of it; the top class unless said. "A - B" is why A and not B; index:10 and
     name:10 tell an index from a name of digits. Repeat it for several."""
+
+    top: int = 0
+    """The N classes that score highest: a picture each, or with `compare` all of them on one sheet."""
 
     contrast: Annotated[tuple[tuple[str, str], ...], SEVERAL] = ()
     """Two classes A and B: why A and not B. Repeat it for several."""
@@ -118,9 +123,12 @@ class Question:
     @property
     def targets(self) -> Sequence[Any]:
         """The targets, None standing for the top class."""
-        from camlucida.targets import Contrast
+        from camlucida.targets import Contrast, TopClass
 
-        return (*self.target, *(Contrast(*two) for two in self.contrast)) or (None,)
+        if self.top < 0:
+            raise OptionError(f"--top is a number of classes, 1 or more, got {self.top}")
+        top = [TopClass(place) for place in range(1, self.top + 1)]
+        return (*top, *self.target, *(Contrast(*two) for two in self.contrast)) or (None,)
 
     def options(self) -> dict[str, dict[str, Any]]:
         """The options by method and name.
@@ -173,7 +181,7 @@ class Result:
     show: Literal["map", "spread"] = "map"
     """The map, or how much it varies over the views of --aug-smooth."""
 
-    out: Annotated[Path, _OUTPUT] = Path("results")
+    out: Annotated[Path, _OUT] = Path("results")
     """A folder, or, for a single result, a file name that ends in .png, .jpg or .webp."""
 
     format: Annotated[Literal["png", "jpg", "webp"], _OUTPUT] = "png"
@@ -184,6 +192,9 @@ class Result:
 
     overwrite: Annotated[bool, _OUTPUT] = False
     """Replace files that camlucida did not write as well. Inputs are never replaced."""
+
+    json: Annotated[bool, _OUTPUT] = False
+    """Print each result as a line of JSON instead."""
 
     quiet: Annotated[bool, _OUTPUT] = False
     """Say nothing but errors on stderr."""

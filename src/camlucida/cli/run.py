@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camlucida.cli.outputs import numbered
-from camlucida.cli.talk import say_error, say_note, say_result, tracked
+from camlucida.cli.talk import say_error, say_json, say_note, say_result, tracked
 from camlucida.errors import CamlucidaError, printable
 
 if TYPE_CHECKING:
+    from camlucida.cli.options import Result
     from camlucida.explanation import Explanation
 
-Fields = Sequence[object]  # of a line about a result
+Fields = Mapping[str, object]  # of a line about a result
 DEBUG: ContextVar[bool] = ContextVar("debug", default=False)  # whether `--debug` was given
 
 
@@ -59,10 +60,10 @@ def each_picture(
     paths: Sequence[Path],
     work: Callable[[Path, str], Iterator[Fields]],
     what: str,
-    quiet: bool,
+    result: Result,
     failed: bool = False,
 ) -> None:
-    """``work(path, stem)`` for each picture, whose lines are printed as they come.
+    """``work(path, stem)`` for each picture, whose lines are printed as they come, as ``result`` says.
 
     A picture that fails does not keep the others from being done, whatever goes wrong with it. ``failed`` says
     that something failed before.
@@ -71,7 +72,8 @@ def each_picture(
         SystemExit: with 2, after all is done, if something failed and others did not.
         Exception: the only picture failed.
     """
-    for path, stem in tracked(list(zip(paths, stems_of(paths), strict=True)), what, quiet):
+    said = say_json if result.json else say_result
+    for path, stem in tracked(list(zip(paths, stems_of(paths), strict=True)), what, result.quiet):
         lines = work(path, stem)
         while True:
             try:
@@ -85,7 +87,7 @@ def each_picture(
                 break
             if fields is None:
                 break
-            say_result(*fields)  # not within the try: that stdout is closed is no picture's fault
+            said(fields)  # not within the try: that stdout is closed is no picture's fault
     if failed:
         raise SystemExit(2)
 
@@ -106,8 +108,22 @@ def _say_failed(path: Path, error: Exception) -> None:
 
 
 def fields_of(path: Path, explanation: Explanation) -> Fields:
-    """A result's line: file, class and probability, method, model and layer."""
-    return path, explanation.caption, explanation.method, f"{explanation.model}#{explanation.layer}"
+    """A result's line: file, class and probability, method, model and layer; more of it for JSON."""
+    return {
+        "file": str(path),
+        "caption": explanation.caption,
+        "method": explanation.method,
+        "model": f"{explanation.model}#{explanation.layer}",
+        "more": {
+            "source": None if explanation.source is None else str(explanation.source),
+            "target": explanation.named,
+            "index": explanation.index,
+            "label": explanation.label,
+            "probability": explanation.probability,
+            "score": explanation.score,
+            "findings": [finding.code for finding in explanation.health],
+        },
+    }
 
 
 def name_of_target(explanation: Explanation) -> str:

@@ -72,7 +72,7 @@ def draw_sheets(
         sheet = compare_with(explainers, [path], asked)
         yield from _written(sheet, f"{stem}-compare", outputs)
 
-    each_picture(paths, one, "comparing", result.quiet)
+    each_picture(paths, one, "comparing", result)
 
 
 def _tutorial_models(tutorial: bool) -> tuple[str, ...]:
@@ -90,10 +90,10 @@ def _written(sheet: Sheet, stem: str, outputs: Outputs) -> Iterator[Fields]:
         "show": result.show,
     }
     path = sheet.save(outputs.path(stem), **outputs.writing, **drawing)
-    yield (path,)
+    yield {"file": str(path)}
     for explanation in sheet.explanations:
         where = f"{explanation.model}#{explanation.layer} {explanation.method} {name_of_target(explanation)}"
         if result.save_raw:
             explanation.save(outputs.raw(path, slug(where)), **outputs.writing)
         for finding in explanation.health:
-            say_note(f"{where}: {finding}", result.quiet)
+            say_note(f"{where}: {finding} ({finding.code})", result.quiet)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 MERGE = (
-    "merge it into its model first, model.merge_and_unload() in peft, and give what that saves, or pass the module "
-    "itself in Python"
+    "merge it into its model first, model.merge_and_unload() in peft, and give what that saves, or pass the "
+    "module itself in Python"
 )
 _SHOWN = 3  # names of each side, in a message
 
