@@ -124,3 +124,16 @@ def test_every_finding_is_on_the_page_of_findings() -> None:
     }
     assert {"draws-lots", "leans-on-batch", "narrow-range", "coarse"} <= codes
     assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
+def test_doctor_says_what_the_preprocessing_does() -> None:
+    from torchvision import transforms
+
+    from camlucida import diagnosis
+
+    steps = [transforms.Resize(96), transforms.CenterCrop(96), transforms.ToTensor()]
+    explainer = Explainer(zoo.resnet(), preprocess=transforms.Compose(steps))
+    noise = diagnosis.noise_for(explainer)
+    assert tuple(noise.shape) == (3, 96, 96)
+    said = dict(diagnosis.facts(explainer, noise, 1.0))["pictures"]
+    assert said == "one of 640×480 pixels is seen from 80, 0 to 560, 480 and becomes 3×96×96"
