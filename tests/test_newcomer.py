@@ -43,7 +43,7 @@ def test_the_top_classes_on_one_sheet(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("place", [0, 11])
 def test_a_place_that_no_class_has_is_refused(place: int) -> None:
-    with pytest.raises(TargetError, match=f"has 10 classes, and class {place} by score is none"):
+    with pytest.raises(TargetError, match=f"has 10 classes and no number {place} of them"):
         Explainer(zoo.resnet()).explain(zoo.noise(), targets=TopClass(place))
 
 

@@ -58,11 +58,7 @@ class TopClass:
     def bind(self, outputs: Tensor, picture: int) -> ClassScore:
         _check(0, outputs)
         if not 1 <= self.place <= outputs.shape[1]:
-            raise TargetError(
-                f"this model has {outputs.shape[1]} classes, and class {self.place} by score is none"
-            )
-        if self.place == 1:
-            return ClassScore(int(outputs[picture].argmax()))
+            raise TargetError(f"this model has {outputs.shape[1]} classes and no number {self.place} of them")
         return ClassScore(int(outputs[picture].argsort(descending=True, stable=True)[self.place - 1]))
 
 
@@ -239,8 +235,7 @@ def said(bound: Bound, labels: Sequence[str] | None) -> str:
         return f"probability of {short_name(bound.index, labels)}"
     if bound.index is not None:
         return short_name(bound.index, labels)
-    name = getattr(getattr(bound, "function", None), "__name__", "<>")
-    return "score" if name.startswith("<") else str(name)
+    return str(getattr(getattr(bound, "function", None), "__name__", "score")).replace("<lambda>", "score")
 
 
 def _check(index: int, outputs: Tensor) -> None:
