@@ -213,7 +213,7 @@ def test_on_a_terminal_a_name_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_result_is_written_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    talk.say_result("é.png", "cat 0.5")
+    talk.say_result({"file": "é.png", "caption": "cat 0.5"})
     assert written.getvalue() == b"\\xe9.png\tcat 0.5\n"
 
 

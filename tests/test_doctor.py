@@ -20,7 +20,7 @@ def test_doctor_says_all_of_it_on_one_page(tmp_path: Path, capsys: pytest.Captur
     for name in ("model", "input", "classes", "layer", "layout", "custody", "speed", "memory", "probe"):
         assert lines[name]
     assert "10×10 behind 1" in lines["layout"]
-    assert lines["custody"] == "given back as it was"
+    assert lines["custody"] == "the model came back as it was"
     assert set(registry.entries()) <= set(lines)
     assert lines["gradcam"].startswith("works, ")
     assert lines["cam"].startswith("refused: ")

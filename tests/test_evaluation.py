@@ -186,6 +186,28 @@ def test_methods_and_measures_of_one_picture_share_runs() -> None:
     assert judge.count.run < sum(alone) - 6
 
 
+HEADS = {
+    "softmax in the model": (nn.Softmax(dim=1), "auto", lambda logits: logits.softmax(dim=1)),
+    "sigmoid in the model": (nn.Sigmoid(), "auto", lambda logits: logits.sigmoid()),
+    "sigmoid told": (nn.Identity(), "sigmoid", lambda logits: logits.sigmoid()),
+    "none": (nn.Identity(), "none", lambda logits: logits),
+}
+
+
+@pytest.mark.parametrize(("head", "activation", "made"), HEADS.values(), ids=HEADS)
+def test_measures_take_outputs_for_what_they_are(head: nn.Module, activation: Any, made: Any) -> None:
+    net, picture = zoo.resnet(), zoo.noise()[0]
+    explainer = Explainer(nn.Sequential(net, head), activation=activation)
+    measures = measures_of(["deletion"], {"deletion": {"steps": 1}})
+    (row,) = Judge(explainer, ways_of(["gradcam"], ["0.layer4"], floors=False), measures).rows(
+        Given("x", picture, 4)
+    )
+    with torch.no_grad():
+        both = made(net(torch.stack([torch.zeros_like(picture), picture])))[:, 4]
+    assert row.probability == pytest.approx(float(both[1]), abs=1e-5)
+    assert row.values["deletion"] == pytest.approx(float(both.mean()), abs=1e-5)
+
+
 def test_rows_are_what_each_measure_says_by_itself() -> None:
     explainer, shown = Explainer(zoo.resnet()), zoo.noise()[0]
     names = ["insertion", "entropy"]

@@ -379,10 +379,11 @@ def test_drawing_changes_nothing():
     [
         ({}, "tiger cat 0.40"),
         ({"label": None}, "class 282 0.40"),
-        ({"probability": None}, "score 4.25"),
-        ({"probability": None, "score": -12345.6}, "score -1.23e+04"),
+        ({"probability": None}, "tiger cat, score 4.25"),
+        ({"probability": None, "score": -12345.6}, "tiger cat, score -1.23e+04"),
+        ({"probability": None, "target": "tabby − tiger cat"}, "tabby − tiger cat, score 4.25"),
     ],
-    ids=["class", "no names", "no class", "large"],
+    ids=["class", "no names", "no probability", "large", "contrast"],
 )
 def test_captions(changes, caption):
     assert made(**changes).caption == caption

@@ -584,11 +584,15 @@ def test_what_is_passed_over_in_a_folder_is_known(tmp_path):
     assert images.passed_over([tmp_path / "a.jpg"]) == []
 
 
-def test_a_folder_of_folders_says_which_to_give(tmp_path):
-    (tmp_path / "cats").mkdir()
-    (tmp_path / "cats" / "a.jpg").touch()
-    with pytest.raises(PictureError, match=r"holds no picture, .*; .*cats does: give that"):
-        list(images.find([tmp_path]))
+def test_a_folder_of_folders_is_one_by_classes(tmp_path):
+    for name in ("cats/a.jpg", "dogs/b.png", ".hidden/c.jpg", "notes/x.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert [path.name for path in images.find([tmp_path])] == ["a.jpg", "b.png"]
+    assert [path.name for path in images.passed_over([tmp_path])] == [".hidden", "notes"]
+    (tmp_path / "c.jpg").touch()
+    assert [path.name for path in images.find([tmp_path])] == ["c.jpg"]
+    assert [path.name for path in images.passed_over([tmp_path])] == [".hidden", "cats", "dogs", "notes"]
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):

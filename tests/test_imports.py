@@ -16,8 +16,9 @@ ROOT = Path(camlucida.__file__).parent
 FLOORS = [
     ["errors", "types"],
     ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors", "wnids", "drawing"],
+    ["class_names", "outputs"],
     ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
-    ["render", "aims", "metrics", "taps"],
+    ["asked", "render", "aims", "metrics", "taps"],
     ["layers"],
     ["methods", "models", "bias", "chunks", "recording", "gradients"],
     ["resume", "derivatives"],

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from camlucida.errors import ModelError, OptionError
-from camlucida.models.load import load
+from camlucida.errors import CamlucidaWarning, ModelError, OptionError
+from camlucida.models.load import load, split_layer
 
 
 def photo(height: int, width: int) -> Image.Image:
@@ -70,6 +70,10 @@ def test_a_factory_makes_the_model(file):
     assert (adapter.name, adapter.weights, adapter.library) == (f"{file}:plain", "own", "torch")
     assert adapter.labels is adapter.input_size is None
     assert sys.modules[type(adapter.module).__module__].__file__ == str(file)
+
+
+def test_a_module_of_the_file_is_taken(file):
+    assert isinstance(load(f"{file}:READY").module, torch.nn.Module)
 
 
 def test_its_preprocessing_and_its_labels_are_used(file):
@@ -158,7 +162,6 @@ REFUSED = {
     "no such factory": ("network.py:namd", ModelError, "function in .*, 'namd' is not known: .*'named'"),
     "none near": ("network.py:qqqq", ModelError, "'qqqq' is not known: it has .*plain"),
     "a number": ("network.py:NUMBER", ModelError, "NUMBER in .* is int, and a factory is a function"),
-    "a model": ("network.py:READY", ModelError, "READY in .* is a model already"),
     "needs arguments": ("network.py:needs", ModelError, r"needs\(\) of .* raised TypeError: .*argument"),
     "raises": ("network.py:fails", ModelError, r"raised RuntimeError: the disk is full of stars, run it"),
     "exits": ("network.py:leaves", ModelError, "raised SystemExit: 3"),
@@ -247,3 +250,65 @@ def test_wrapped_modules_are_unwrapped():
     assert load(torch.compile(module)).module is module
     with pytest.raises(ModelError, match="TorchScript"):
         load(torch.jit.ScriptModule())
+
+
+def test_what_the_users_code_prints_is_no_result(tmp_path, capsys):
+    (tmp_path / "loud.py").write_text(
+        "import torch\nprint('at the top')\ndef net():\n    print('inside')\n    return torch.nn.ReLU()\n",
+        encoding="utf-8",
+    )
+    load(f"{tmp_path}/loud.py:net")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "at the top\ninside\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet50#layer3", ("resnet50", "layer3")),
+        ("resnet50", ("resnet50", None)),
+        ("{0}/a#b/net.py:make", ("{0}/a#b/net.py:make", None)),
+        ("{0}/a#b/net.py:make#layer3", ("{0}/a#b/net.py:make", "layer3")),
+        ("hf:{0}/a#b", ("hf:{0}/a#b", None)),
+        ("hf:{0}/a#b#layer.3", ("hf:{0}/a#b", "layer.3")),
+    ],
+)
+def test_a_layer_stands_behind_the_last_number_sign(name, expected, tmp_path):
+    (tmp_path / "a#b").mkdir()
+    (tmp_path / "a#b" / "net.py").write_text("", encoding="utf-8")
+    model, layer = expected
+    assert split_layer(name.format(tmp_path)) == (model.format(tmp_path), layer)
+
+
+@pytest.mark.parametrize("name", ["rn18.pt", "resnet18.pt", "runs/last.ckpt", "x.safetensors"])
+def test_a_file_of_weights_is_no_model(name):
+    with pytest.raises(ModelError, match=f"--weights {name}"):
+        load(name)
+
+
+@pytest.mark.parametrize("wrapped", ["model_state_dict", "model_state", "state_dict", None])
+@pytest.mark.parametrize("prefix", ["model.", "net.", "encoder.", "model.backbone."])
+def test_weights_as_training_saves_them(file, tmp_path, wrapped, prefix):
+    own = load(f"{file}:plain").module.state_dict()
+    wanted = {name: torch.full_like(value, 0.5) for name, value in own.items()}
+    state = {f"{prefix}{name}": value for name, value in wanted.items()} | {"loss.weight": torch.ones(2)}
+    torch.save({wrapped: state, "epoch": 3} if wrapped else state, tmp_path / "last.ckpt")
+    with pytest.warns(CamlucidaWarning, match=f"begin with '{prefix}', which is taken away .1 others"):
+        found = load(f"{file}:plain", tmp_path / "last.ckpt").module.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+
+
+def test_names_that_do_not_fit_are_shown_of_both_sides(file, tmp_path):
+    torch.save({f"stage{i}.weight": torch.ones(2) for i in range(9)}, tmp_path / "other.pt")
+    own = next(iter(load(f"{file}:plain").module.state_dict()))
+    with pytest.raises(ModelError, match=f"stage0.weight.*and 6 more, the model has {own}"):
+        load(f"{file}:plain", tmp_path / "other.pt")
+
+
+def test_an_adapter_is_no_whole_model(file, tmp_path):
+    torch.save({"base_model.model.q.lora_A.weight": torch.ones(2, 2)}, tmp_path / "adapter.pt")
+    with pytest.raises(ModelError, match="adapter .LoRA. alone: merge it"):
+        load(f"{file}:plain", tmp_path / "adapter.pt")
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match="adapter of peft .adapter_config.json.*merge it"):
+        load(f"hf:{tmp_path}")

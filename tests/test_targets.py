@@ -6,6 +6,7 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 import zoo
+from camlucida.class_names import find_class, short_name
 from camlucida.comparison import compare
 from camlucida.errors import TargetError
 from camlucida.explainer import Explainer, explain
@@ -16,7 +17,6 @@ from camlucida.targets import (
     Custom,
     PerPicture,
     TopClass,
-    find_class,
     resolve,
 )
 
@@ -226,6 +226,95 @@ def test_the_map_of_a_contrast_is_the_difference_of_maps(explainer, method):
     peak = float(contrast.heatmap.abs().max())
     torch.testing.assert_close(contrast.heatmap, first.heatmap - second.heatmap, atol=1e-4 * peak, rtol=0)
     assert contrast.score == pytest.approx(first.score - second.score, abs=1e-5)
+
+
+NUMBERS = ["1", "10", "11", "2"]  # classes as a folder's order of text has them
+
+
+@pytest.mark.parametrize(
+    ("text", "index"), [("index:1", 1), ("name:1", 0), ("11", 2), ("name:2", 3), (" index: 2 ", 2)]
+)
+def test_digits_are_an_index_or_a_name_where_it_is_said(text, index):
+    assert resolve(text, NUMBERS) == ClassScore(index)
+
+
+@pytest.mark.parametrize("text", ["1", "2"])
+def test_digits_that_are_a_name_and_another_index_are_refused(text):
+    with pytest.raises(TargetError, match=f"has two meanings.*say name:{text} or index:{text}"):
+        resolve(text, NUMBERS)
+    assert resolve(int(text), NUMBERS) == ClassScore(int(text))
+
+
+def test_digits_that_name_their_own_index_have_one_meaning():
+    assert resolve("7", [str(i) for i in range(10)]) == ClassScore(7)
+
+
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [(0, "tabby"), (1, "drake, male"), (2, "drake, old"), (3, "crane (3)"), (4, "crane (4)"), (9, "class 9")],
+)
+def test_short_names_tell_classes_apart(index, name):
+    assert short_name(index, ["tabby, tabby cat", "drake, male", "drake, old", "crane", "crane"]) == name
+
+
+BY_NAME = {
+    "contrast": (Contrast("tiger cat", "tabby"), Contrast(1, 0)),
+    "contrast, one by index": (Contrast("tiger cat", 0), Contrast(1, 0)),
+    "contrast in text": ("tiger cat - tabby", Contrast(1, 0)),
+    "score": (ClassScore("tabby"), ClassScore(0)),
+    "probability": (ClassProbability("tabby"), ClassProbability(0)),
+}
+
+
+@pytest.mark.parametrize(("given", "expected"), BY_NAME.values(), ids=BY_NAME.keys())
+def test_targets_take_names(given, expected):
+    assert resolve(given, LABELS) == expected
+
+
+def test_a_name_with_a_line_in_it_is_no_contrast():
+    assert resolve("dog - small", ["dog - small", "dog", "small"]) == ClassScore(0)
+
+
+def test_several_classes_in_one_target_are_refused():
+    with pytest.raises(TargetError, match="PerPicture"):
+        resolve(torch.tensor([1, 2]), LABELS)
+
+
+OUTPUTS = {
+    "softmax": (torch.nn.Softmax(dim=1), lambda logits: logits.softmax(dim=1)),
+    "sigmoid": (torch.nn.Sigmoid(), lambda logits: logits.sigmoid()),
+}
+
+
+@pytest.mark.parametrize(("last", "probability"), OUTPUTS.values(), ids=OUTPUTS)
+def test_a_probability_is_what_the_models_outputs_are(explainer, last, probability):
+    ends = Explainer(torch.nn.Sequential(explainer.module, last))
+    (one,) = ends.explain(zoo.noise(), targets=[ClassProbability(4)], layers=["0.layer4"])
+    expected = float(probability(logits(explainer, zoo.noise()))[0, 4])
+    assert one.score == pytest.approx(expected, abs=1e-6)
+    assert one.probability == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_probability_that_nobody_can_tell_is_refused(explainer):
+    unknown = Explainer(explainer.module, activation="none")
+    with pytest.raises(TargetError, match="cannot be told.*activation"):
+        unknown.explain(zoo.noise(), targets=[ClassProbability(4)])
+    sigmoid = Explainer(explainer.module, activation="sigmoid")
+    (one,) = sigmoid.explain(zoo.noise(), targets=[ClassProbability(4)])
+    assert one.score == pytest.approx(float(logits(explainer, zoo.noise())[0, 4].sigmoid()), abs=1e-6)
+
+
+def test_what_a_targets_function_raises_says_what_it_got(explainer):
+    with pytest.raises(TargetError, match=r"gets outputs \(1, 10\).*raised RuntimeError \(1D tensors"):
+        explainer.explain(zoo.noise(), targets=lambda outputs: torch.dot(outputs, torch.ones(10)))
+
+
+def test_a_contrast_is_named_as_such(explainer):
+    named = Explainer(explainer.module, labels=[f"kind {i}, sort {i}" for i in range(10)])
+    (one,) = named.explain(zoo.noise(), targets=[Contrast("kind 3", "kind 7")])
+    assert one.caption == f"kind 3 − kind 7, score {one.score:.3g}"
+    assert one.manifest()["target"] == "kind 3 − kind 7"
+    assert one.probability is None
 
 
 def test_the_map_of_a_probability_follows_the_chain_rule(explainer):

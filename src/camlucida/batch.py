@@ -13,10 +13,11 @@ from camlucida.errors import ModelError, NotFinite, is_out_of_memory
 from camlucida.explanation import Explanation, Provenance, versions
 from camlucida.health import Finding, memory_ended, under_autocast
 from camlucida.models.labels import check_count
-from camlucida.models.outputs import probabilities
+from camlucida.outputs import probabilities
 from camlucida.pipeline import Key, Mapped
 from camlucida.prepare import Prepared, visible
 from camlucida.smoothing import VIEWS
+from camlucida.targets import Contrast, said
 from camlucida.work import Work
 
 
@@ -121,7 +122,8 @@ def _explanations(
         for place, m in product(range(len(work.layers)), range(len(work.methods))):
             provenance = _provenance(ready, work, caught, (place, m), one)
             for t, row in enumerate(caught.bound[: len(work.targets)]):
-                index = row[i * step].index
+                bound, index = row[i * step], row[i * step].index
+                of_one = known is not None and index is not None and not isinstance(bound, Contrast)
                 mapped = maps[place, m, t][i]
                 explanations.append(
                     Explanation(
@@ -129,11 +131,12 @@ def _explanations(
                         index=index,
                         label=ready.adapter.label(index),
                         score=float(caught.scores[t][i * step]),
-                        probability=None if known is None or index is None else float(known[i, index]),
+                        probability=float(known[i, index]) if known is not None and of_one else None,
                         provenance=provenance,
                         frame=one.frame,
                         shown=drawn_on,
                         source=one.source,
+                        target=said(bound, ready.adapter.labels),
                         spread=mapped.spread,
                         notes=(*one.notes, *mapped.notes, *_layer_notes(work, place, m), *work.notes),
                     )

@@ -22,7 +22,7 @@ from camlucida.custody import lent
 from camlucida.derivatives import LARGEST, Variants, hessian_product, twice
 from camlucida.gradients import check_finite, full_precision, gradients_of, reached
 from camlucida.models.adapter import check_rows
-from camlucida.models.outputs import last_activation
+from camlucida.outputs import last_activation
 from camlucida.recording import recorded
 from camlucida.runs import Runs
 from camlucida.taps import once, tapped

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Unpack, cast
 
 from torch import nn
 
+from camlucida.asked import several, targets_of
 from camlucida.errors import OptionError
 from camlucida.explainer import Explainer
-from camlucida.explanation import Explanation, name_of
+from camlucida.explanation import Explanation
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.prepare import listed
-from camlucida.settings import Options, Settings
+from camlucida.registry import entry
+from camlucida.settings import CompareSettings, Options, Settings
 from camlucida.sheet import Sheet
 from camlucida.smoothing import Smooth
-from camlucida.targets import PerPicture
+from camlucida.targets import PerPicture, TopClass
 
 TUTORIAL_MODELS = (
     "resnet50",
@@ -25,55 +28,81 @@ TUTORIAL_MODELS = (
 )
 
 
+Model = str | nn.Module | Explainer
+
+
 def compare(
     pictures: Any,
-    models: Sequence[str | nn.Module] = (DEFAULT_MODEL,),
-    methods: Sequence[str] = ("gradcam",),
-    targets: Sequence[Any] = (None,),
+    models: Model | Sequence[Model] | Mapping[str, Model] = (DEFAULT_MODEL,),
+    methods: str | Sequence[str] = ("gradcam",),
+    targets: Any = (None,),
     options: Options | None = None,
-    smooth: Sequence[Smooth] = (),
-    **settings: Unpack[Settings],
+    smooth: Smooth | Sequence[Smooth] = (),
+    **settings: Unpack[CompareSettings],
 ) -> Sheet:
     """Pictures × targets × methods as rows and models as columns; with one model, methods as columns.
 
-    ``settings`` are those of ``Explainer``. ``models`` are timm names, ``model#layer``, or modules.
+    ``models`` are timm names, ``model#layer``, modules or Explainers, one or several of them, or a dict of the
+    names by which they stand on the sheet. ``settings`` are those of ``Explainer``, for those that are not
+    Explainers yet, and ``layer``, for those that name none themselves.
     """
-    if not models:
+    named = models if isinstance(models, Mapping) else None
+    chosen: list[Model] = list(named.values()) if named is not None else several(models)
+    if not chosen:
         raise OptionError("compare needs at least one model")
-    explainers = [Explainer(model, **settings) for model in models]
-    return compare_with(explainers, listed(pictures), methods, targets, options, smooth)
+    layer, own = settings.pop("layer", None), cast("Settings", settings)
+    explainers = [one if isinstance(one, Explainer) else Explainer(one, **own) for one in chosen]
+    asked = Asked(several(methods), targets_of(targets), layer, options, several(smooth))
+    return compare_with(explainers, listed(pictures), asked, list(named or ()))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of each model and picture."""
+
+    methods: Sequence[str]
+    targets: Sequence[Any] = (None,)
+    layer: Any = None
+    options: Options | None = None
+    smooth: Sequence[Smooth] = ()
 
 
 def compare_with(
-    explainers: Sequence[Explainer],
-    pictures: Sequence[Any],
-    methods: Sequence[str],
-    targets: Sequence[Any],
-    options: Options | None = None,
-    smooth: Sequence[Smooth] = (),
+    explainers: Sequence[Explainer], pictures: Sequence[Any], asked: Asked, names: Sequence[str] = ()
 ) -> Sheet:
-    """``compare`` with models that are ready already."""
-    names = _distinct([explainer.title for explainer in explainers])
+    """``compare`` with models that are ready already; ``names`` stand for their own."""
+    names = names or _distinct([explainer.title for explainer in explainers])
+    methods = [entry(method).name for method in asked.methods]
     rows: list[list[Explanation]] = []
     labels: list[list[str]] = []
     for i, picture in enumerate(pictures):
-        asked = [_of_picture(target, i, len(pictures)) for target in targets]
-        by_model = [e.explain(picture, methods, asked, options=options, smooth=smooth) for e in explainers]
-        cells = {
-            (j, m, t): explanations[m * len(targets) + t]
-            for j, explanations in enumerate(by_model)
-            for m in range(len(methods))
-            for t in range(len(targets))
-        }
-        for t in range(len(targets)):
+        targets = [_of_picture(target, i, len(pictures)) for target in asked.targets]
+        by_model = [
+            e.explain(picture, methods, targets, [e.layer or asked.layer], asked.options, asked.smooth)
+            for e in explainers
+        ]
+        if _in_one_row(explainers, methods, targets):
+            rows.append(by_model[0])
+            labels.append([names[0], methods[0]])
+            continue
+        for t, target in enumerate(targets):
+            cells = [[made[m * len(targets) + t] for made in by_model] for m in range(len(methods))]
             if len(explainers) == 1:
-                rows.append([cells[0, m, t] for m in range(len(methods))])
-                labels.append([names[0], _target_name(asked[t], rows[-1])])
+                rows.append([cell for (cell,) in cells])
+                labels.append([names[0], _target_name(target, rows[-1])])
                 continue
-            for m, method in enumerate(methods):
-                rows.append([cells[j, m, t] for j in range(len(explainers))])
-                labels.append([method, _target_name(asked[t], rows[-1])])
-    return Sheet(rows, list(methods) if len(explainers) == 1 else names, labels)
+            rows += cells
+            labels += [[method, _target_name(target, row)] for method, row in zip(methods, cells, strict=True)]
+    columns = methods if len(explainers) == 1 else list(names)
+    if _in_one_row(explainers, methods, asked.targets):
+        columns = [f"top {target.place}" for target in asked.targets]
+    return Sheet(rows, columns, labels)
+
+
+def _in_one_row(explainers: Sequence[Explainer], methods: Sequence[str], targets: Sequence[Any]) -> bool:
+    """Whether one model and one method are asked for several top classes."""
+    of_one = len(explainers) == len(methods) == 1 and len(targets) > 1
+    return of_one and all(isinstance(target, TopClass) for target in targets)
 
 
 def _of_picture(target: Any, place: int, count: int) -> Any:
@@ -86,9 +115,8 @@ def _of_picture(target: Any, place: int, count: int) -> Any:
 def _target_name(target: Any, row: list[Explanation]) -> str:
     if target is None:
         return "top class"
-    indices = {(explanation.label, explanation.index) for explanation in row}
-    label, index = next(iter(indices))
-    return name_of(label, index) if len(indices) == 1 and index is not None else type(target).__name__
+    names = {explanation.named for explanation in row}
+    return names.pop() if len(names) == 1 else target if isinstance(target, str) else type(target).__name__
 
 
 def _distinct(names: list[str]) -> list[str]:

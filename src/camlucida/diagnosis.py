@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from camlucida.errors import CamlucidaError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from camlucida.explainer import Explainer
     from camlucida.layers.locate import Choice
 
+_PHOTO = (640, 480)  # width and height of a picture on which preprocessing is tried
 _ROUNDS = 3
 _QUICK = {"scorecam": {"channels": 8}}  # whether it works shows with few channels
 
@@ -37,9 +39,35 @@ class Worked:
 def noise_for(explainer: Explainer) -> Tensor:
     """An input (channels, height, width) of noise, of the size that the model wants."""
     place = place_of(explainer.module)
-    size = explainer.adapter.input_size or (3, 224, 224)
+    size = _wanted(explainer)
     generator = torch.Generator().manual_seed(0)
     return torch.randn(size, generator=generator, dtype=torch.float32).to(place.device, place.dtype)
+
+
+def _wanted(explainer: Explainer) -> tuple[int, ...]:
+    """What the model's own library says it wants, else what its preprocessing makes of a picture."""
+    if explainer.preprocess_name == "model" and explainer.adapter.input_size:
+        return explainer.adapter.input_size
+    try:
+        return tuple(explainer.preprocess(Image.new("RGB", (256, 256)))[0].shape)
+    except CamlucidaError:
+        return explainer.adapter.input_size or (3, 224, 224)
+
+
+def _seen(explainer: Explainer) -> str:
+    """What the preprocessing makes of a photo, found out by running it on one."""
+    try:
+        tensor, frame = explainer.preprocess(Image.new("RGB", _PHOTO))
+    except CamlucidaError as error:
+        return str(error)
+    left, top, right, bottom = (round(float(side)) for side in frame.box)
+    numbers = explainer.adapter.normalisation if explainer.preprocess_name == "model" else None
+    mean, deviation = ([f"{one:.3g}" for one in part] for part in numbers or ((), ()))
+    scaled = f", mean {' '.join(mean)}, deviation {' '.join(deviation)}" if numbers else ""
+    return (
+        f"one of {_PHOTO[0]}×{_PHOTO[1]} pixels is seen from {left}, {top} to {right}, {bottom} and becomes "
+        f"{'×'.join(map(str, tensor.shape))}{scaled}"
+    )
 
 
 def forward_seconds(explainer: Explainer, picture: Tensor) -> float:
@@ -56,6 +84,7 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     adapter = explainer.adapter
     yield "model", f"{adapter.name} ({adapter.library}), weights {adapter.weights}"
     yield "input", "×".join(map(str, picture.shape))
+    yield "pictures", _seen(explainer)
     yield "classes", "named" if adapter.labels else "not named: give `--labels FILE`"
     with explainer.run_with_all():
         choice = explainer.known.default(picture)
@@ -72,7 +101,7 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     before = _fingerprint(explainer.module)
     explained = _taken(lambda: explainer.explain(picture))
     same = before == _fingerprint(explainer.module)
-    yield "custody", "given back as it was" if same else "CHANGED: report this model"
+    yield "custody", "the model came back as it was" if same else "CHANGED: report this model"
     yield "speed", f"a forward {forward * 1e3:.0f} ms, Grad-CAM {explained / forward:.2f} forwards"
     weights = sum(one.numel() * one.element_size() for one in explainer.module.parameters())
     returned = sum(prod(shape) for place in looked.places for shape in place.shapes) * picture.element_size()

@@ -13,6 +13,10 @@ class CamlucidaError(Exception):
     """Anything camlucida refuses to do; the command line turns it into one line and exit code 2."""
 
 
+class CamlucidaWarning(UserWarning):
+    """Something that camlucida did and that one should know; the command line makes a note of it."""
+
+
 class PictureError(CamlucidaError):
     """A picture cannot be read or does not fit the model."""
 

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from torch import Tensor, nn
 
 from camlucida import registry
+from camlucida.asked import layer_named, options_by_method, options_of, several, targets_of
 from camlucida.batch import explain_batch, not_finite
 from camlucida.batch_maps import Ready
 from camlucida.capture import Reading
@@ -26,10 +27,10 @@ from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import described, load, split_layer
 from camlucida.models.place import move
 from camlucida.prepare import batches, listed, prepare, preprocess_named
-from camlucida.settings import Options, Settings, cache_key, checked_settings
+from camlucida.settings import ExplainSettings, Options, Settings, cache_key, checked_settings
 from camlucida.shared_copy import refresh, shared_copy
 from camlucida.smoothing import Smooth, checked
-from camlucida.targets import for_pictures
+from camlucida.targets import TopClass, for_pictures
 from camlucida.work import Work
 
 
@@ -91,13 +92,13 @@ class Explainer:
     def explain(
         self,
         pictures: Any,
-        methods: Sequence[str | registry.Entry] = ("gradcam",),
-        targets: Sequence[Any] = (None,),
-        layers: Sequence[str | None] = (None,),
+        methods: str | registry.Entry | Sequence[str | registry.Entry] = ("gradcam",),
+        targets: Any = (None,),
+        layers: str | nn.Module | Sequence[str | nn.Module | None] | None = (None,),
         options: Options | None = None,
-        smooth: Sequence[Smooth] = (),
+        smooth: Smooth | Sequence[Smooth] = (),
     ) -> list[Explanation]:
-        """Explanations in the order pictures × layers × methods × targets.
+        """Explanations in the order pictures × layers × methods × targets, each of them one or a list.
 
         ``pictures`` is one or a list of: path, PIL picture, uint8 array (height, width[, channels]), or float
         tensor (channels, height, width), which is taken as the model's input as it is; a float tensor
@@ -113,23 +114,26 @@ class Explainer:
         """
         if self.module is not self._original:
             refresh(self.module, self._original)
-        entries = [registry.entry(method) if isinstance(method, str) else method for method in methods]
-        settings = [entry.settings((options or {}).get(entry.name)) for entry in entries]
+        entries = [registry.entry(method) if isinstance(method, str) else method for method in several(methods)]
+        settings = options_by_method(entries, options)
+        targets, smooth = targets_of(targets), several(smooth)
+        asked = [layer_named(self._original, one) for one in several(layers)]
         prepared = [
             replace(prepare(picture, self.adapter, self.preprocess), number=number)
             for number, picture in enumerate(listed(pictures))
         ]
         self._check_targets(targets)
-        rows = [for_pictures(target, self.adapter.labels, len(prepared)) for target in targets]
+        known = (self.adapter.labels, len(prepared), self.adapter.activation)
+        rows = [for_pictures(target, *known) for target in targets]
         ways = checked(smooth)
-        if not (prepared and entries and rows and layers):
+        if not (prepared and entries and rows and asked):
             raise OptionError("explain needs at least one picture, method, target and layer")
         ready = Ready(self.adapter, self.preprocess_name, self._reading)
         explanations: list[Explanation] = []
         bad = 0  # pictures of batches for which the model returns nothing but NaN
         for start, group in batches(prepared, self.batch_size):
             with self.run_with_all(len(prepared)), of_pictures([start]):
-                names = [self.layer_names(name, group[0].tensor) for name in layers]
+                names = [self.layer_names(name, group[0].tensor) for name in asked]
             work = Work(
                 group,
                 names,
@@ -138,12 +142,12 @@ class Explainer:
                 ways,
                 parts=frozenset(
                     layer
-                    for asked, layer in zip(layers, names, strict=True)
-                    if asked is None and self._asked_layer is None and len(layer) > 1
+                    for named, layer in zip(asked, names, strict=True)
+                    if named is None and self._asked_layer is None and len(layer) > 1
                 ),
             )
             with self.run_with_all(len(prepared)), of_pictures([start]):
-                notes = self._notes(work, layers)
+                notes = self._notes(work, asked)
             with self.run_with_all(len(prepared)):
                 found, failed = self._explained(ready, replace(work, layer_notes=notes))
             bad += len(group) if failed else 0
@@ -176,16 +180,23 @@ class Explainer:
         Raises:
             TargetError: it is asked for.
         """
-        if self.adapter.outputs == "embedding" and any(target is None for target in targets):
+        if self.adapter.outputs == "embedding" and any(
+            target is None or isinstance(target, TopClass) for target in targets
+        ):
             raise TargetError(
-                f"{self.adapter.name} returns an embedding, which has no top class: give a target, for example "
-                "targets=[lambda embedding: embedding @ reference], with the embedding of another picture"
+                f"{self.adapter.name} returns an embedding, which has no top class: give a target, such as "
+                "lambda embedding: embedding @ reference, with that of another picture"
             )
 
     @property
     def title(self) -> str:
         """The model, and the layer if one was asked for."""
         return f"{self.adapter.name}#{self._asked_layer}" if self._asked_layer else self.adapter.name
+
+    @property
+    def layer(self) -> str | None:
+        """The layer named with the model, None for its default."""
+        return self._asked_layer
 
     def layer_names(self, name: str | None, tensor: Tensor) -> tuple[str, ...]:
         """The layers in ``name``, which may be "a+b"; for None the model's default, found out once.
@@ -222,15 +233,18 @@ def explain(
     model: str | nn.Module = DEFAULT_MODEL,
     method: str = "gradcam",
     target: Any = None,
-    layer: str | None = None,
-    **settings: Unpack[Settings],
+    layer: str | nn.Module | None = None,
+    **settings: Unpack[ExplainSettings],
 ) -> Explanation:
-    """Where ``model`` looked in one ``picture``; ``settings`` are those of ``Explainer``.
+    """Where ``model`` looked in one ``picture``; ``settings`` are those of ``Explainer`` and two more.
+
+    These are ``options``, the method's own, {option: value}, and ``smooth`` as for ``Explainer.explain``.
 
     For several pictures, methods, targets or layers of one model use ``Explainer``: it loads the model once.
     """
-    explainer = Explainer(model, **settings)
-    explanations = explainer.explain(picture, [method], [target], [layer])
+    own, smooth = options_of(method, settings.pop("options", None)), settings.pop("smooth", ())
+    explainer = Explainer(model, **cast("Settings", settings))
+    explanations = explainer.explain(picture, [method], [target], [layer], own, smooth)
     if len(explanations) != 1:
         raise PictureError(
             f"explain takes one picture, got {len(explanations)}: use Explainer(model).explain(pictures)"

@@ -52,6 +52,7 @@ class Explanation:
     speak of no single class. ``picture`` is what the map is drawn on and ``frame`` says where the model's
     input lies on it. ``source`` is the file the picture came from. ``spread`` (height, width) is how much the
     map varies over the views of aug smoothing, None without it; ``notes`` are findings from making the map.
+    ``target`` says in few words what was explained: a class, "A − B" of a contrast, or a function's name.
     """
 
     heatmap: Tensor
@@ -65,6 +66,7 @@ class Explanation:
     source: Path | None = None
     spread: Tensor | None = None
     notes: tuple[Finding, ...] = ()
+    target: str = ""
 
     @property
     def model(self) -> str:
@@ -89,10 +91,17 @@ class Explanation:
 
     @property
     def caption(self) -> str:
-        """The class and its probability, or the score where there is no single class."""
+        """What was explained and its probability, or its score where that is no single class's or unknown."""
         if self.probability is None:
-            return f"score {self.score:.3g}"
-        return f"{name_of(self.label, self.index)} {self.probability:.2f}"
+            return self.named + ("" if self.named == "score" else ", score") + f" {self.score:.3g}"
+        return f"{self.named} {self.probability:.2f}"
+
+    @property
+    def named(self) -> str:
+        """What was explained, in few words."""
+        if self.target:
+            return self.target
+        return "score" if self.index is None else name_of(self.label, self.index)
 
     def overlay(
         self,
@@ -161,6 +170,7 @@ class Explanation:
         return {
             "index": self.index,
             "label": self.label,
+            "target": self.named,
             "score": self.score,
             "probability": self.probability,
             **asdict(self.provenance),
@@ -195,6 +205,7 @@ class Explanation:
             source=None if facts["source"] is None else Path(facts["source"]),
             spread=maps.get("spread"),
             notes=tuple(Finding(**one) for one in facts["health"][: facts["notes"]]),
+            target=facts.get("target", ""),
         )
 
     def _repr_png_(self) -> bytes:

@@ -216,11 +216,20 @@ def entry(name: str) -> Entry:
 
 
 def called(kind: str, name: str, known: Mapping[str, T]) -> T:
-    """What is called ``name`` among those of a kind that a command lists.
+    """What is called ``name`` among those of a kind that a command lists, whatever its case and punctuation.
 
     Raises:
         OptionError: there is none; close names are offered.
     """
-    if name not in known:
-        raise OptionError(one_of(kind, name, list(known), f"`camlucida {kind}s` lists them all"))
-    return known[name]
+    if name in known:
+        return known[name]
+    alike = [other for other in known if folded(other) == folded(str(name))]
+    if len(alike) != 1:
+        raise OptionError(one_of(kind, str(name), list(known), f"`camlucida {kind}s` lists them all"))
+    return known[alike[0]]
+
+
+def folded(name: str) -> str:
+    """What is the same in GradCAM++, grad-cam++, gradcam_plus_plus and gradcampp."""
+    spelled = name.lower().replace("plus", "+").replace("+", "p")
+    return "".join(letter for letter in spelled if letter.isalnum())

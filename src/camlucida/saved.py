@@ -194,7 +194,9 @@ _SCHEMA = {
     "source": _or_none(_text),
     "health": _findings,
     "notes": _whole,
+    "target": _text,
 }
+_LATER = ("target",)  # what files of earlier versions have not
 
 
 def _check(manifest: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -202,6 +204,8 @@ def _check(manifest: Any, arrays: Mapping[str, np.ndarray]) -> None:
     if not _mapping(manifest):
         raise ValueError("its manifest is no object")
     for name, form in _SCHEMA.items():
+        if name in _LATER and name not in manifest:
+            continue
         if name not in manifest or not form(manifest[name]):
             raise ValueError(f"its manifest's {name} is {printable(repr(manifest.get(name)), 60)}")
     if not 0 <= manifest["notes"] <= len(manifest["health"]):

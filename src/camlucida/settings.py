@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camlucida.errors import OptionError, one_of
 from camlucida.explanation import versions
 from camlucida.models.adapter import Adapter
-from camlucida.models.outputs import Activation, checked_activation
+from camlucida.outputs import Activation, checked_activation
+from camlucida.smoothing import Smooth
 
 Options = Mapping[str, Mapping[str, Any]]  # method → option → value
 
@@ -33,6 +34,19 @@ class Settings(TypedDict, total=False):
     reshape: Callable[[Tensor], Tensor] | None
     copy: bool
     activation: Activation
+
+
+class ExplainSettings(Settings, total=False):
+    """What ``explain`` takes beside what is explained."""
+
+    options: Mapping[str, Any] | None
+    smooth: Smooth | Sequence[Smooth]
+
+
+class CompareSettings(Settings, total=False):
+    """What ``compare`` takes beside what is compared."""
+
+    layer: str | nn.Module | None
 
 
 DEFAULTS: Settings = {

@@ -7,17 +7,17 @@ callable ``logits (batch, classes) -> (batch,)`` whose gradient and value the me
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex
 
-from camlucida.errors import TargetError, one_of
-from camlucida.wnids import class_of, is_wnid
+from camlucida.class_names import index_of, short_name
+from camlucida.errors import CamlucidaError, TargetError
+from camlucida.outputs import Activation, Rule, by_rule, last_activation, rule_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_LISTED = 12  # candidates shown when a name fits several classes
 
 
 class Target(Protocol):
@@ -37,9 +37,9 @@ class Bound(Protocol):
 
 @dataclass(frozen=True)
 class ClassScore:
-    """The logit of class ``index``."""
+    """The logit of class ``index``, given by its index or its name."""
 
-    index: int
+    index: Any
 
     def bind(self, outputs: Tensor, picture: int) -> ClassScore:
         _check(self.index, outputs)
@@ -51,34 +51,49 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class TopClass:
-    """The logit of whichever class scores highest on the plain picture."""
+    """The logit of whichever class scores highest on the plain picture, or second highest for ``place`` 2."""
+
+    place: int = 1
 
     def bind(self, outputs: Tensor, picture: int) -> ClassScore:
-        index = int(outputs[picture].argmax())
-        _check(index, outputs)
-        return ClassScore(index)
+        _check(0, outputs)
+        if not 1 <= self.place <= outputs.shape[1]:
+            raise TargetError(f"this model has {outputs.shape[1]} classes and no number {self.place} of them")
+        return ClassScore(int(outputs[picture].argsort(descending=True, stable=True)[self.place - 1]))
 
 
 @dataclass(frozen=True)
 class ClassProbability:
-    """The softmax probability of class ``index``; its gradient vanishes where the model is certain."""
+    """The probability of class ``index``, given by its index or its name.
 
-    index: int
+    Its gradient vanishes where the model is certain. ``activation`` says what makes probabilities of the
+    model's outputs; "auto" takes what the Explainer was told, or sees for itself.
+    """
+
+    index: Any
+    activation: Activation = "auto"
+    rule: Rule | None = None
 
     def bind(self, outputs: Tensor, picture: int) -> ClassProbability:
         _check(self.index, outputs)
-        return self
+        rule = rule_of(outputs[picture : picture + 1], self.activation, last_activation(outputs))
+        if rule is None:
+            raise TargetError(
+                "whether this model's outputs are probabilities cannot be told: say what makes them such "
+                "(activation='softmax' or 'sigmoid'), or explain the score (ClassScore)"
+            )
+        return replace(self, rule=rule)
 
     def __call__(self, outputs: Tensor) -> Tensor:
-        return outputs.softmax(dim=1)[:, self.index]
+        return by_rule(outputs, self.rule or "softmax")[:, self.index]
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Why class ``index`` and not class ``other``: the difference of their logits."""
+    """Why class ``index`` and not class ``other``: the difference of their logits. Both by index or name."""
 
-    index: int
-    other: int
+    index: Any
+    other: Any
 
     def bind(self, outputs: Tensor, picture: int) -> Contrast:
         _check(self.index, outputs)
@@ -100,7 +115,8 @@ class Custom:
         return self
 
     def __call__(self, outputs: Tensor) -> Tensor:
-        score = self.function(outputs)
+        with self._blamed(outputs):
+            score = self.function(outputs)
         shape = getattr(score, "shape", None)
         if shape != outputs.shape[:1]:
             raise TargetError(
@@ -110,6 +126,19 @@ class Custom:
                 "return for example `logits[:, 3]`"
             )
         return score
+
+    @contextmanager
+    def _blamed(self, outputs: Tensor) -> Iterator[None]:
+        """What the user's function raises, told as what it was given."""
+        try:
+            yield
+        except CamlucidaError:
+            raise
+        except Exception as error:
+            raise TargetError(
+                f"a target's function gets outputs {tuple(outputs.shape)} and returns one number a picture, "
+                f"and this one raised {type(error).__name__} ({error}): write for example `outputs @ reference`"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -127,8 +156,11 @@ class PerPicture:
         return self.targets
 
 
-def resolve(target: Any, labels: Sequence[str] | None) -> Target:
-    """The target meant by None (top class), an index, a class name or part of one, a Target or a callable.
+def resolve(target: Any, labels: Sequence[str] | None, activation: Activation = "auto") -> Target:
+    """The target meant by None (top class), an index, a name or part of one, a Target or a callable.
+
+    Of text "A - B" is the contrast of two classes, unless a class is called so; ``index_of`` has the rest.
+    ``activation`` is what makes probabilities of the model's outputs.
 
     Raises:
         TargetError: no class, or more than one, has such a name.
@@ -140,47 +172,70 @@ def resolve(target: Any, labels: Sequence[str] | None) -> Target:
     if isinstance(target, SupportsIndex) and not getattr(target, "shape", ()):
         return ClassScore(operator.index(target))
     if isinstance(target, str):
-        text = target.strip()
-        return ClassScore(int(text) if text.isdecimal() else find_class(text, labels))
+        return _of_text(target, labels)
+    if isinstance(target, (ClassScore, Contrast, ClassProbability)):
+        return _with_indices(target, labels, activation)
     if hasattr(target, "bind"):
         bindable: Target = target
         return bindable
     if callable(target):
         return Custom(target)
+    if getattr(target, "shape", ()) or isinstance(target, (list, tuple)):
+        raise TargetError(
+            f"a target is one class, got {type(target).__name__} of several: PerPicture([…]) gives each "
+            "picture a target of its own, and a list of targets explains each of them"
+        )
     raise TargetError(
         f"a target is a class index, a class name, a Target or a callable, got {type(target).__name__}"
     )
 
 
-def for_pictures(target: Any, labels: Sequence[str] | None, count: int) -> list[Target]:
+def _of_text(text: str, labels: Sequence[str] | None) -> ClassScore | Contrast:
+    """One class, or "A - B"; a class whose own name has such a line in it goes before."""
+    first, line, second = text.partition(" - ")
+    if line and not any(text.strip().lower() in label.lower() for label in labels or ()):
+        return Contrast(index_of(first, labels), index_of(second, labels))
+    return ClassScore(index_of(text, labels))
+
+
+def _with_indices(
+    target: ClassScore | Contrast | ClassProbability, labels: Sequence[str] | None, activation: Activation
+) -> Target:
+    """The same with indices in place of names, and with the model's activation unless it has its own."""
+    found: dict[str, Any] = {"index": _index(target.index, labels)}
+    if isinstance(target, Contrast):
+        found["other"] = _index(target.other, labels)
+    if isinstance(target, ClassProbability) and target.activation == "auto":
+        found["activation"] = activation
+    return replace(target, **found)
+
+
+def _index(given: Any, labels: Sequence[str] | None) -> int:
+    if isinstance(given, str):
+        return index_of(given, labels)
+    if isinstance(given, SupportsIndex) and not isinstance(given, bool) and not getattr(given, "shape", ()):
+        return operator.index(given)
+    raise TargetError(f"a class is given by its index or its name, got {type(given).__name__}")
+
+
+def for_pictures(
+    target: Any, labels: Sequence[str] | None, count: int, activation: Activation = "auto"
+) -> list[Target]:
     """The target of each of ``count`` pictures: one for all, or each its own."""
     if isinstance(target, PerPicture):
-        return [resolve(one, labels) for one in target.of(count)]
-    return [resolve(target, labels)] * count
+        return [resolve(one, labels, activation) for one in target.of(count)]
+    return [resolve(target, labels, activation)] * count
 
 
-def find_class(name: str, labels: Sequence[str] | None) -> int:
-    """The index of the class called ``name``: a whole name wins over a part of one."""
-    if not labels:
-        raise TargetError(f"this model has no class names to look {name!r} up in: give the class by its index")
-    if is_wnid(name):
-        return class_of(name, labels)
-    wanted = name.lower()
-    whole = [i for i, label in enumerate(labels) if wanted in _names(label)]
-    found = whole or [i for i, label in enumerate(labels) if wanted and wanted in label.lower()]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        known = [part for label in labels for part in _names(label)]
-        raise TargetError(one_of("class", name, known, "give a part of its name, or its index"))
-    listed = ", ".join(f"{i} {labels[i]}" for i in found[:_LISTED])
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    raise TargetError(f"class {name!r} fits {len(found)} classes, name one or give its index: {listed}{more}")
-
-
-def _names(label: str) -> list[str]:
-    """ImageNet labels are synonyms with commas between: each is a name, and so is the whole."""
-    return [label.lower(), *(part.strip().lower() for part in label.split(","))]
+def said(bound: Bound, labels: Sequence[str] | None) -> str:
+    """What is explained, in few words: the class, two of them, or the name of the user's own function."""
+    if isinstance(bound, Contrast):
+        return f"{short_name(bound.index, labels)} − {short_name(bound.other, labels)}"
+    if isinstance(bound, ClassProbability):
+        return f"probability of {short_name(bound.index, labels)}"
+    if bound.index is not None:
+        return short_name(bound.index, labels)
+    return str(getattr(getattr(bound, "function", None), "__name__", "score")).replace("<lambda>", "score")
 
 
 def _check(index: int, outputs: Tensor) -> None:

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
-        say_error(f"{str(error).rstrip('.')}; `camlucida --help` lists what there is")
+        say_error(f"{str(error).rstrip('.')}; `camlucida {_command_in(arguments)}--help` lists what there is")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         say_error("stopped; pictures already written are whole")
@@ -82,6 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         say_error(f"standard output cannot be written ({error.strerror or error}): send it somewhere else")
         raise SystemExit(2) from None
+
+
+def _command_in(arguments: Sequence[str] | None) -> str:
+    """The command asked for and a space, nothing where it is none."""
+    first = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    return f"{first} " if first in tuple(app) else ""
 
 
 def _stdout_failed() -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from camlucida.cli.options import ModelOptions, slug
+from camlucida.cli.options import ModelOptions, check_folder, slug
 from camlucida.cli.talk import tracked, waiting
 
 
@@ -39,6 +39,7 @@ def doctor(
     from camlucida.registry import entries
     from camlucida.render.places import places_picture
 
+    check_folder(out, "the probe's pictures go into a folder")
     with waiting(f"loading {model}", quiet=False):
         explainer = options.explainer(model)
         picture = diagnosis.noise_for(explainer)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from camlucida.cli.options import SEVERAL, ModelOptions, Question, Result, slug
+from camlucida.cli.options import ModelOptions, Question, Result, slug
 from camlucida.cli.outputs import Outputs, inputs_of, numbered
 from camlucida.cli.run import Fields, each_picture, fields_of, name_of_target, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
@@ -20,7 +20,6 @@ def explain(
     /,
     *,
     model: str = "efficientnet_lite0",
-    layer: Annotated[tuple[str, ...], SEVERAL] = (),
     question: Question = Question(),
     options: ModelOptions = ModelOptions(),
     result: Result = Result(),
@@ -34,11 +33,10 @@ def explain(
     pictures
         Picture files, or folders of them.
     model
-        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; `name#layer` picks a layer.
-    layer
-        What `camlucida layers MODEL` lists; the model's default unless said. Repeat it for several.
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory, a function that returns a module,
+        (module, preprocess) or (module, preprocess, labels); `name#layer` picks a layer.
     """
-    settings, layers = question.options(), layer or (None,)
+    settings, layers = question.options(), question.layer or (None,)
     paths, failed = pictures_in(pictures, result.quiet)
     each = len(question.method) * len(question.targets) * len(layers)
     result.check(len(paths) * each)
@@ -53,7 +51,7 @@ def explain(
         )
         yield from _written(explanations, _names(stem, explanations), outputs)
 
-    each_picture(paths, one, "explaining", result.quiet, failed)
+    each_picture(paths, one, "explaining", result, failed)
 
 
 def _names(stem: str, explanations: Sequence[Explanation]) -> list[str]:
@@ -77,4 +75,4 @@ def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs:
             explanation.save(path.with_suffix(".npz"), **outputs.writing)
         yield fields_of(path, explanation)
         for finding in explanation.health:
-            say_note(f"{path}: {finding}", result.quiet)
+            say_note(f"{path}: {finding} ({finding.code})", result.quiet)

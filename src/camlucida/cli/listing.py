@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from shutil import get_terminal_size
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from camlucida.cli.options import ModelOptions
-from camlucida.cli.talk import waiting
+from camlucida.cli.talk import say_note, waiting
 from camlucida.errors import ModelError
-from camlucida.tables import aligned
+from camlucida.tables import aligned, counted, narrowed
 
 
 def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative="")] = False) -> None:
@@ -60,8 +61,16 @@ def methods() -> None:
     print_table(rows)
 
 
-def layers(model: str = "efficientnet_lite0", /, *, options: ModelOptions | None = None) -> None:
+def layers(
+    model: str = "efficientnet_lite0",
+    /,
+    *,
+    every: Annotated[bool, Parameter(name=["--all"], negative="")] = False,
+    options: ModelOptions | None = None,
+) -> None:
     """List a model's layers: what they return, how that is read, and which one is taken by default, and why.
+
+    Of layers of one grid the last is listed; `--all` lists the others too, and those without positions.
 
     `--layer` and `model#layer` take any of them that has a layout. The probe says how sure that is: it changes
     parts of a noise picture and sees which positions answer.
@@ -70,6 +79,8 @@ def layers(model: str = "efficientnet_lite0", /, *, options: ModelOptions | None
     ----------
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
+    every
+        All layers.
     """
     from camlucida.diagnosis import noise_for
     from camlucida.errors import LayerError
@@ -85,12 +96,19 @@ def layers(model: str = "efficientnet_lite0", /, *, options: ModelOptions | None
                 choice, reason = None, f"no default: {error}"
     chosen = choice.judged if choice else {}
     rows = [("layer", "module", "returns", "layout", "probe", "")]
+    last = {found.layout.grid: name for name, found in judged.items()}  # in the order in which they run
+    listed = {*last.values(), *chosen}
     for one in looked.places:
+        if not (every or one.name in listed):
+            continue
         shape = " ".join("×".join(map(str, returned)) for returned in one.shapes)
         found = judged.get(one.name)
         read = (str(found.layout), f"{found.verdict} {found.score:.2f}") if found else ("–", "")
         rows.append((one.name, one.module, shape, *read, "← default" if one.name in chosen else ""))
     print_table(rows)
+    left_out = len({one.name for one in looked.places}) - len(listed)
+    if left_out and not every:
+        sys.stdout.write(f"{counted(left_out, 'other layer')} with `--all`\n")
     if choice:
         sys.stdout.write(f"default: {'+'.join(chosen)}, {WHY}\n")
     for line in (*(choice.remarks if choice else ()), reason):
@@ -109,12 +127,16 @@ WHY = "the last with positions, on most of which the whole score depends"
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """On stdout, see ``tables.aligned``."""
-    sys.stdout.write(aligned(rows) + "\n")
+    """On stdout, see ``tables.aligned``; no wider than a terminal, whole where it is read by a program."""
+    on_terminal = sys.stdout.isatty()
+    shown = narrowed(rows, get_terminal_size().columns) if on_terminal else rows
+    sys.stdout.write(aligned(shown) + "\n")
+    if on_terminal and list(map(list, rows)) != list(map(list, shown)):
+        say_note("columns are cut to the terminal's width: pipe it (`| less -S`) to see all", quiet=False)
 
 
 def metrics() -> None:
-    """List the measures: family, which way is better, between what they lie, their options and paper."""
+    """List the measures: family, which way is better, the range of its values, their options and paper."""
     from camlucida.metrics.registry import metrics as known
 
     rows = [("metric", "family", "better", "range", "options", "paper", "what it says")]

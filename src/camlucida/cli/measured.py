@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from camlucida.cli.talk import say_error, say_note, tracked
+from camlucida.tables import counted
 
 if TYPE_CHECKING:
     from camlucida.cli.options import ModelOptions
@@ -22,8 +23,9 @@ def timed(items: Sequence[Any], judge: Judge, quiet: bool) -> Iterator[Any]:
         yield item
         left = (len(items) - 1) * (time.perf_counter() - begun) / 60
         if place == 0 and left > 1 / 4:
-            maps, measures = len(judge.ways), len(judge.measures)
-            say_note(f"{len(items)} pictures × {maps} maps × {measures} measures: about {left:.1f} min", quiet)
+            maps, measures = counted(len(judge.ways), "map"), counted(len(judge.measures), "measure")
+            size = f"{counted(len(items), 'picture')} × {maps} × {measures}"
+            say_note(f"{size}: about {left:.1f} min", quiet)
 
 
 def say_end(found: Evaluation, quiet: bool) -> None:
@@ -32,10 +34,8 @@ def say_end(found: Evaluation, quiet: bool) -> None:
 
     if found.asked:
         spared = found.asked - found.run
-        say_note(
-            f"{found.pictures} pictures, {found.run} variants run, {spared} of {found.asked} known before",
-            quiet,
-        )
+        run = f"{counted(found.pictures, 'picture')}, {counted(found.run, 'variant')} run"
+        say_note(f"{run}, {spared} of {found.asked} known before", quiet)
     if found.pictures < MIN_PICTURES:
         say_note(
             f"of fewer than {MIN_PICTURES} pictures there is no interval, and no difference is called more "
@@ -44,7 +44,7 @@ def say_end(found: Evaluation, quiet: bool) -> None:
         )
     say_failed(found.failed)
     if found.failed:
-        say_error(f"{len(found.failed)} pictures failed, {found.pictures} are measured")
+        say_error(f"{counted(len(found.failed), 'picture')} failed, measured: {found.pictures}")
         raise SystemExit(1)
 
 

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 
 from camlucida.cli.listing import print_table
 from camlucida.cli.measured import say_end, say_failed, say_next, timed
-from camlucida.cli.options import SEVERAL, ModelOptions, parsed_options
+from camlucida.cli.options import SEVERAL, ModelOptions, check_folder, parsed_options
 from camlucida.cli.outputs import inputs_of
 from camlucida.cli.talk import say_note, tracked, waiting
 from camlucida.errors import CamlucidaError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Measuring:
     """What is measured, and by what."""
 
-    method: Annotated[tuple[str, ...], SEVERAL] = ()
+    method: Annotated[tuple[str, ...], Parameter(name=["--method", "-m"], consume_multiple=False)] = ()
     """What `camlucida methods` lists; seven that take one forward unless said. Repeat it for several."""
 
     layer: Annotated[tuple[str, ...], SEVERAL] = ()
@@ -58,12 +58,14 @@ class Measuring:
     seed: int = 0
     """For whatever is drawn by chance: noise, floors, intervals."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None
     """A folder; results/NAME-evaluate, -grid or -recommend unless said. What is known there is not measured
     again."""
 
     def folder(self, source: Path, command: str) -> Path:
         """Where results go."""
+        if self.out:
+            check_folder(self.out, "tables and pictures of a run go into a folder")
         name = source.resolve().stem or "all"
         return self.out or Path("results") / f"{name}-{'grid' if self.grid else command}"
 
@@ -175,8 +177,9 @@ def _measured(
     from camlucida.metrics.registry import metric_called
     from camlucida.registry import entry
 
-    methods = measuring.method or METHODS
-    metrics = measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES)
+    methods = [entry(name).name for name in measuring.method or METHODS]
+    given_metrics = measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES)
+    metrics = [metric_called(name).name for name in given_metrics]
     owners: dict[str, Entry | Metric] = {
         **{name: entry(name) for name in methods},
         **{name: metric_called(name) for name in metrics},

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from warnings import catch_warnings, simplefilter
 
 from cyclopts import Group, Parameter
 
-from camlucida.errors import OptionError
+from camlucida.cli.talk import say_note
+from camlucida.errors import CamlucidaWarning, OptionError
+from camlucida.files import is_folder
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 SEVERAL = Parameter(
     negative="", consume_multiple=False, show_default=False
 )  # an option that can be given again and again
+_METHOD = Parameter(name=["--method", "-m"], negative="", consume_multiple=False, show_default=False)
+_OUT = Parameter(name=["--out", "-o"], group=Group("Output", sort_key=4), negative="")
+_DRAWN = (".png", ".jpg", ".jpeg", ".webp")
 _MODEL = Group("Model", sort_key=2)
 _DRAWING = Group("Drawing", sort_key=3)
 _OUTPUT = Parameter(group=Group("Output", sort_key=4), negative="")
@@ -45,11 +51,24 @@ class ModelOptions:
     labels: Path | None = None
     """The classes' names: a text file with one a line, or JSON."""
 
+    activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
+    """What makes probabilities of the model's outputs; auto sees whether they are such already. With none, or
+    where auto cannot tell, scores are shown and measured as they are."""
+
     no_cache: Annotated[bool, Parameter(negative="")] = False
     """Find out about the model's layers anew, and keep nothing of it on disk."""
 
     def explainer(self, model: str) -> Explainer:
-        """The model, ready."""
+        """The model, ready; what loading it warns of is a note."""
+        with catch_warnings(record=True) as warned:
+            simplefilter("always", CamlucidaWarning)
+            explainer = self._loaded(model)
+        for one in warned:
+            if issubclass(one.category, CamlucidaWarning):
+                say_note(str(one.message), quiet=False)
+        return explainer
+
+    def _loaded(self, model: str) -> Explainer:
         from camlucida.explainer import Explainer
 
         return Explainer(
@@ -59,6 +78,7 @@ class ModelOptions:
             dtype=self.dtype,
             preprocess=self.preprocess,
             labels=self.labels,
+            activation=self.activation,
             cache=not self.no_cache,
         )
 
@@ -68,11 +88,22 @@ class ModelOptions:
 class Question:
     """What is asked of a model."""
 
-    method: Annotated[tuple[str, ...], SEVERAL] = ("gradcam",)
+    method: Annotated[tuple[str, ...], _METHOD] = ("gradcam",)
     """What `camlucida methods` lists; gradcam unless said. Repeat it for several."""
 
     target: Annotated[tuple[str, ...], SEVERAL] = ()
-    """Class index, or name or a part of it; the top class unless said. Repeat it for several."""
+    """Class index, or name or a part of it; the top class unless said. "A - B" is why A and not B; index:10 and
+    name:10 tell an index from a name of digits. Repeat it for several."""
+
+    top: int = 0
+    """The N classes that score highest: a picture each, or with `compare` all of them on one sheet."""
+
+    contrast: Annotated[tuple[tuple[str, str], ...], SEVERAL] = ()
+    """Two classes A and B: why A and not B. Repeat it for several."""
+
+    layer: Annotated[tuple[str, ...], SEVERAL] = ()
+    """What `camlucida layers MODEL` lists; the model's default unless said, or `model#layer`. Repeat it for
+    several; `a+b` fuses two."""
 
     option: Annotated[tuple[str, ...], SEVERAL] = ()
     """An option of a method, such as `random.seed=3`. Repeat it for several."""
@@ -90,9 +121,14 @@ class Question:
         return [name for name, wanted in asked.items() if wanted]
 
     @property
-    def targets(self) -> Sequence[str | None]:
+    def targets(self) -> Sequence[Any]:
         """The targets, None standing for the top class."""
-        return self.target or (None,)
+        from camlucida.targets import Contrast, TopClass
+
+        if self.top < 0:
+            raise OptionError(f"--top is a number of classes, 1 or more, got {self.top}")
+        top = [TopClass(place) for place in range(1, self.top + 1)]
+        return (*top, *self.target, *(Contrast(*two) for two in self.contrast)) or (None,)
 
     def options(self) -> dict[str, dict[str, Any]]:
         """The options by method and name.
@@ -102,7 +138,7 @@ class Question:
         """
         from camlucida.registry import entry
 
-        return parsed_options(self.option, {name: entry(name) for name in self.method})
+        return parsed_options(self.option, {one.name: one for one in map(entry, self.method)})
 
 
 def parsed_options(texts: Sequence[str], owners: Mapping[str, Entry | Metric]) -> dict[str, dict[str, Any]]:
@@ -111,12 +147,15 @@ def parsed_options(texts: Sequence[str], owners: Mapping[str, Entry | Metric]) -
     Raises:
         OptionError: one has another form, or is not one of its owner's, or that is not asked for.
     """
+    from camlucida.registry import folded
+
     parsed: dict[str, dict[str, Any]] = {name: {} for name in owners}
     for text in texts:
         name, equals, value = text.partition("=")
         owner, dot, option = name.partition(".")
         if not (equals and dot):
             raise OptionError(f"an option is name.option=value, such as random.seed=3, got {text!r}")
+        owner = next((known for known in owners if folded(known) == folded(owner)), owner)
         if owner not in owners:
             raise OptionError(
                 f"option {text!r} is for {owner}, which is not asked for: add it, or leave this out"
@@ -142,7 +181,7 @@ class Result:
     show: Literal["map", "spread"] = "map"
     """The map, or how much it varies over the views of --aug-smooth."""
 
-    out: Annotated[Path, _OUTPUT] = Path("results")
+    out: Annotated[Path, _OUT] = Path("results")
     """A folder, or, for a single result, a file name that ends in .png, .jpg or .webp."""
 
     format: Annotated[Literal["png", "jpg", "webp"], _OUTPUT] = "png"
@@ -154,6 +193,9 @@ class Result:
     overwrite: Annotated[bool, _OUTPUT] = False
     """Replace files that camlucida did not write as well. Inputs are never replaced."""
 
+    json: Annotated[bool, _OUTPUT] = False
+    """Print each result as a line of JSON instead."""
+
     quiet: Annotated[bool, _OUTPUT] = False
     """Say nothing but errors on stderr."""
 
@@ -164,6 +206,8 @@ class Result:
 
         check_alpha(self.alpha)
         check_colormap(self.colormap)
+        if not self._is_file():
+            check_folder(self.out, f"pictures are written as {', '.join(_DRAWN)}")
         if count > 1 and self._is_file():
             raise OptionError(f"--out {self.out} is one file and there are {count} results, give a folder")
 
@@ -172,7 +216,19 @@ class Result:
         return self.out if self._is_file() else self.out / f"{stem}.{self.format}"
 
     def _is_file(self) -> bool:
-        return self.out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
+        return self.out.suffix.lower() in _DRAWN and not is_folder(self.out)
+
+
+def check_folder(out: Path, otherwise: str) -> None:
+    """Refuse, for a folder, a name that ends as files of some kind do, unless there is such a folder.
+
+    Raises:
+        OptionError: it does.
+    """
+    from mimetypes import guess_type
+
+    if guess_type(out.name) != (None, None) and not is_folder(out):
+        raise OptionError(f"--out {out} is the name of a file, and {otherwise}: give such a name, or a folder")
 
 
 def slug(text: str) -> str:

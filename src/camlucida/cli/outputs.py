@@ -54,8 +54,11 @@ class Outputs:
 
 def inputs_of(pictures: Sequence[Path], models: Sequence[str], options: ModelOptions) -> list[Path]:
     """All files that a run reads: pictures, weights, labels and the user's own models."""
+    from camlucida.models.load import split_layer
+
+    names = [split_layer(model)[0] for model in models]
     labels = [] if options.labels is None else [options.labels]
-    own = [Path(model.partition("#")[0].rpartition(":")[0] or model) for model in models]
+    own = [Path(name.rpartition(":")[0] or name) for name in names]
     return [*pictures, Path(options.weights), *labels, *own]
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camlucida.cli.outputs import numbered
-from camlucida.cli.talk import say_error, say_note, say_result, tracked
+from camlucida.cli.talk import say_error, say_json, say_note, say_result, tracked
 from camlucida.errors import CamlucidaError, printable
 
 if TYPE_CHECKING:
+    from camlucida.cli.options import Result
     from camlucida.explanation import Explanation
 
-Fields = Sequence[object]  # of a line about a result
+Fields = Mapping[str, object]  # of a line about a result
 DEBUG: ContextVar[bool] = ContextVar("debug", default=False)  # whether `--debug` was given
 
 
@@ -57,10 +60,10 @@ def each_picture(
     paths: Sequence[Path],
     work: Callable[[Path, str], Iterator[Fields]],
     what: str,
-    quiet: bool,
+    result: Result,
     failed: bool = False,
 ) -> None:
-    """``work(path, stem)`` for each picture, whose lines are printed as they come.
+    """``work(path, stem)`` for each picture, whose lines are printed as they come, as ``result`` says.
 
     A picture that fails does not keep the others from being done, whatever goes wrong with it. ``failed`` says
     that something failed before.
@@ -69,11 +72,13 @@ def each_picture(
         SystemExit: with 2, after all is done, if something failed and others did not.
         Exception: the only picture failed.
     """
-    for path, stem in tracked(list(zip(paths, stems_of(paths), strict=True)), what, quiet):
+    said = say_json if result.json else say_result
+    for path, stem in tracked(list(zip(paths, stems_of(paths), strict=True)), what, result.quiet):
         lines = work(path, stem)
         while True:
             try:
-                fields = next(lines, None)
+                with redirect_stdout(sys.stderr):  # what a user's model prints is no result
+                    fields = next(lines, None)
             except Exception as error:  # a user's file, and perhaps a user's model, is run
                 if len(paths) == 1 and not failed:
                     raise
@@ -82,7 +87,7 @@ def each_picture(
                 break
             if fields is None:
                 break
-            say_result(*fields)  # not within the try: that stdout is closed is no picture's fault
+            said(fields)  # not within the try: that stdout is closed is no picture's fault
     if failed:
         raise SystemExit(2)
 
@@ -103,12 +108,24 @@ def _say_failed(path: Path, error: Exception) -> None:
 
 
 def fields_of(path: Path, explanation: Explanation) -> Fields:
-    """A result's line: file, class and probability, method, model and layer."""
-    return path, explanation.caption, explanation.method, f"{explanation.model}#{explanation.layer}"
+    """A result's line: file, class and probability, method, model and layer; more of it for JSON."""
+    return {
+        "file": str(path),
+        "caption": explanation.caption,
+        "method": explanation.method,
+        "model": f"{explanation.model}#{explanation.layer}",
+        "more": {
+            "source": None if explanation.source is None else str(explanation.source),
+            "target": explanation.named,
+            "index": explanation.index,
+            "label": explanation.label,
+            "probability": explanation.probability,
+            "score": explanation.score,
+            "findings": [finding.code for finding in explanation.health],
+        },
+    }
 
 
 def name_of_target(explanation: Explanation) -> str:
-    """What was explained, in few words."""
-    from camlucida.explanation import name_of
-
-    return "score" if explanation.index is None else name_of(explanation.label, explanation.index)
+    """What was explained, in few words and as it can stand in a file name."""
+    return explanation.named.replace(" \N{MINUS SIGN} ", " minus ")

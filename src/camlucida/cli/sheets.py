@@ -12,6 +12,7 @@ from camlucida.cli.options import SEVERAL, ModelOptions, Question, Result, slug
 from camlucida.cli.outputs import Outputs, inputs_of
 from camlucida.cli.run import Fields, each_picture, name_of_target, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
+from camlucida.errors import OptionError
 
 if TYPE_CHECKING:
     from camlucida.sheet import Sheet
@@ -53,9 +54,12 @@ def draw_sheets(
     models: list[str], paths: list[Path], question: Question, options: ModelOptions, result: Result
 ) -> None:
     """A sheet for each picture."""
-    from camlucida.comparison import compare_with
+    from camlucida.comparison import Asked, compare_with
 
-    settings = question.options()
+    if len(question.layer) > 1:
+        raise OptionError("compare takes one --layer for all models: give a model another one as model#layer")
+    layer = question.layer[0] if question.layer else None
+    asked = Asked(question.method, question.targets, layer, question.options(), question.smooth)
     result.check(len(paths))
     outputs = Outputs(result, inputs_of(paths, models, options))
     outputs.check(f"{stem}-compare" for stem in stems_of(paths))
@@ -65,10 +69,10 @@ def draw_sheets(
             explainers.append(options.explainer(name))
 
     def one(path: Path, stem: str) -> Iterator[Fields]:
-        sheet = compare_with(explainers, [path], question.method, question.targets, settings, question.smooth)
+        sheet = compare_with(explainers, [path], asked)
         yield from _written(sheet, f"{stem}-compare", outputs)
 
-    each_picture(paths, one, "comparing", result.quiet)
+    each_picture(paths, one, "comparing", result)
 
 
 def _tutorial_models(tutorial: bool) -> tuple[str, ...]:
@@ -86,10 +90,10 @@ def _written(sheet: Sheet, stem: str, outputs: Outputs) -> Iterator[Fields]:
         "show": result.show,
     }
     path = sheet.save(outputs.path(stem), **outputs.writing, **drawing)
-    yield (path,)
+    yield {"file": str(path)}
     for explanation in sheet.explanations:
         where = f"{explanation.model}#{explanation.layer} {explanation.method} {name_of_target(explanation)}"
         if result.save_raw:
             explanation.save(outputs.raw(path, slug(where)), **outputs.writing)
         for finding in explanation.health:
-            say_note(f"{where}: {finding}", result.quiet)
+            say_note(f"{where}: {finding} ({finding.code})", result.quiet)

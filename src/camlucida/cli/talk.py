@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,9 +23,20 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say_result(*fields: object) -> None:
+def say_result(fields: Mapping[str, object]) -> None:
     """One line on stdout, with tabs between its fields, at once; odd letters in them are escaped."""
-    line = "\t".join(printable(str(field), longest=4096) for field in fields)
+    shown = [printable(str(field), longest=4096) for name, field in fields.items() if name != "more"]
+    _write_line("\t".join(shown))
+
+
+def say_json(fields: Mapping[str, object]) -> None:
+    """The same as an object of JSON on one line, with what stands under ``more`` beside the rest."""
+    more = fields.get("more")
+    told = {name: field for name, field in fields.items() if name != "more"}
+    _write_line(json.dumps(told | (more if isinstance(more, dict) else {})))
+
+
+def _write_line(line: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from camlucida.asked import several
 from camlucida.evaluation.items import items_in
 from camlucida.evaluation.judge import Judge
 from camlucida.evaluation.run import (
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 def evaluate(
     source: str | Path,
     model: str | nn.Module = DEFAULT_MODEL,
-    methods: Sequence[str] = METHODS,
-    metrics: Sequence[str] = MEASURES,
+    methods: str | Sequence[str] = METHODS,
+    metrics: str | Sequence[str] = MEASURES,
     masks: str | Path | None = None,
     **settings: Unpack[Settings],
 ) -> Evaluation:
@@ -45,7 +46,7 @@ def evaluate(
             object is and nothing says so.
     """
     explainer = Explainer(model, **settings)
-    judge = Judge(explainer, ways_of(methods), measures_of(metrics))
+    judge = Judge(explainer, ways_of(several(methods)), measures_of(several(metrics)))
     items = items_in(Path(source), explainer.adapter.labels, Path(masks) if masks else None)
     judge.check(items)
     return run(judge, items)

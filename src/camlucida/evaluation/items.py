@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from camlucida.class_names import index_of
 from camlucida.errors import OptionError, PictureError, TargetError
 from camlucida.evaluation.sources import pictures_by_class
 from camlucida.images import SUFFIXES
-from camlucida.targets import resolve
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in the picture's pixels
 
@@ -62,16 +62,19 @@ def _exists(target: int | None, labels: Sequence[str] | None) -> bool:
 
 
 def _of_folder(source: Path, labels: Sequence[str] | None) -> list[Item]:
+    found = pictures_by_class(source, lambda name: _is_class(name, labels))
+    # Folders that are all called like classes are meant so: digits are names then, and no indices.
+    named = "name:" if all(folder is None or folder.name in (labels or ()) for folder in found) else ""
     items = []
-    for folder, paths in pictures_by_class(source, lambda name: _is_class(name, labels)).items():
-        index = None if folder is None else _class_of(folder, labels)
+    for folder, paths in found.items():
+        index = None if folder is None else _class_of(folder, labels, named)
         items += [Item(path, index) for path in paths]
     return items
 
 
-def _class_of(folder: Path, labels: Sequence[str] | None) -> int | None:
+def _class_of(folder: Path, labels: Sequence[str] | None, named: str) -> int | None:
     try:
-        return _index(folder.name, labels)
+        return _index(f"{named}{folder.name}", labels)
     except TargetError as error:
         raise TargetError(f"{folder} is taken for the folder of a class, and {error}") from None
 
@@ -118,9 +121,9 @@ def _box(text: str, source: str) -> Box:
     return left, top, right, bottom
 
 
-def _index(name: str, labels: Sequence[str] | None) -> int | None:
-    found = resolve(name.replace("_", " ") if labels and name not in labels else name, labels)
-    return getattr(found, "index", None)
+def _index(name: str, labels: Sequence[str] | None) -> int:
+    known = not labels or name.removeprefix("name:") in labels
+    return index_of(name if known else name.replace("_", " "), labels)
 
 
 def _with_masks(items: Sequence[Item], masks: Path, source: Path) -> list[Item]:

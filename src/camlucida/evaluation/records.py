@@ -152,6 +152,7 @@ def what_rows_are_of(explainer: Explainer, seed: int) -> dict[str, Any]:
         "model": explainer.title,
         "weights": adapter.weights,
         "fingerprint": of_model(explainer.module),
+        "activation": adapter.activation,
         "preprocess": explainer.preprocess_name,
         "preprocessing": without_addresses(repr(explainer.preprocess)),
         "dtype": str(next((one.dtype for one in explainer.module.parameters()), None)),

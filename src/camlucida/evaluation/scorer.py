@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from camlucida.chunks import Pace, in_chunks
 from camlucida.custody import lent
 from camlucida.evaluation.fingerprint import fingerprint
+from camlucida.outputs import last_activation
 
 
 @dataclass
@@ -39,6 +40,11 @@ class Scorer:
         """(count, classes) in float64, for variants (channels, height, width) that ``make(indices)`` gives."""
         with lent(self._module):
             return in_chunks(lambda indices: self._chunk(make(indices)), count, self._count.pace)
+
+    def last_activation(self) -> str | None:
+        """The activation in which the model ends, as far as autograd sees it."""
+        with lent(self._module), torch.enable_grad():
+            return last_activation(self._logits_of(self._module(self._like[None].clone().requires_grad_())))
 
     def _chunk(self, variants: Tensor) -> Tensor:
         keys = [fingerprint(one) for one in variants]

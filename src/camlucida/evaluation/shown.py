@@ -16,6 +16,7 @@ from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.trial import Trial
+from camlucida.outputs import Activation, Rule, by_rule, is_within, rule_of
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
@@ -68,11 +69,24 @@ class Shown:
             raise TargetError(
                 f"the model has classes 0 to {len(self._plain) - 1}, got {target}: give one of its own"
             )
-        self.probability = float(self._plain.softmax(dim=0)[self.index])
+        self._rule = self._rule_of(adapter.activation)
+        self.probability = float(self._scored(self._plain[None])[0])
         own = int.from_bytes(fingerprint(self.picture)[:4], "big")
         self._seed = bench.seed + own  # each picture has draws of its own
         self._maps: dict[Way, Tensor] = {}
         self._cascades: list[dict[Way, Tensor]] = []
+
+    def _rule_of(self, activation: Activation) -> Rule | None:
+        """How probabilities are made, told once from the picture as it is, and kept for its variants."""
+        last = None
+        if activation in ("auto", "sigmoid") and is_within(self._plain):
+            with self._bench.explainer.run_with_all():
+                last = self._scorer.last_activation()
+        return rule_of(self._plain[None], activation, last)
+
+    def _scored(self, outputs: Tensor) -> Tensor:
+        """The class's probability, or its score where nobody can say what makes probabilities of it."""
+        return (outputs if self._rule is None else by_rule(outputs, self._rule))[:, self.index]
 
     def trial(self, way: Way) -> Trial:
         """All that a measure can ask for of one way."""
@@ -116,12 +130,13 @@ class Shown:
         explainer = explainer or self._bench.explainer
         for layer in dict.fromkeys(way.layer for way in ways if not way.is_floor):
             chosen = [way for way in ways if way.layer == layer and not way.is_floor]
+            methods = [way.method for way in chosen]
             explanations = explainer.explain(
                 pictures.to(self.picture),
-                [way.method for way in chosen],
+                methods,
                 [self.index if index is None else index],
                 [layer],
-                self._bench.options,
+                {name: one for name, one in (self._bench.options or {}).items() if name in methods},
             )
             for place, way in enumerate(chosen):
                 maps = [one.heatmap.cpu().float() for one in explanations[place :: len(chosen)]]
@@ -144,7 +159,7 @@ class Shown:
 
     def _score(self, make: Make, count: int) -> Tensor:
         with self._bench.explainer.run_with_all():
-            return self._scorer.logits(make, count).softmax(dim=1)[:, self.index]
+            return self._scored(self._scorer.logits(make, count))
 
     def _logits(self, make: Make, count: int) -> Tensor:
         with self._bench.explainer.run_with_all():

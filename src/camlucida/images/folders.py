@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from camlucida.errors import PictureError, printable
-from camlucida.files import TEMPORARY, is_folder
+from camlucida.files import TEMPORARY, is_folder, is_own
 from camlucida.images.formats import SUFFIXES
 
 
@@ -21,6 +21,9 @@ def is_picture_name(path: Path) -> bool:
 def find(sources: Sequence[Path]) -> Iterator[Path]:
     """The pictures meant by paths: files as they are, folders by their picture files in order of name.
 
+    A folder that holds folders of pictures alone is taken for one by classes, and these are entered; not those
+    that are hidden, nor pictures that camlucida wrote.
+
     Raises:
         PictureError: a folder holds no picture, or cannot be read.
     """
@@ -29,12 +32,11 @@ def find(sources: Sequence[Path]) -> Iterator[Path]:
             yield source
             continue
         inside, _, folders = _sorted_out(source)
+        inside = inside or [path for folder in folders for path in _of_class(folder)]
         if not inside:
-            below = next((folder for folder in folders if any(map(is_picture_name, _listed(folder)))), None)
-            hint = f"; {printable(below)} does: give that, or all such folders" if below else ""
             raise PictureError(
-                f"folder {printable(source)} holds no picture, files are taken that end in "
-                f"{' '.join(SUFFIXES)}{hint}"
+                f"folder {printable(source)} holds no picture, and no folder in it does: files are taken that "
+                f"end in {' '.join(SUFFIXES)}, and none that camlucida wrote"
             )
         yield from inside
 
@@ -48,9 +50,17 @@ def passed_over(sources: Sequence[Path]) -> list[Path]:
     left_out = []
     for source in sources:
         if is_folder(source):
-            _, others, folders = _sorted_out(source)
-            left_out += sorted([*others, *folders])
+            inside, others, folders = _sorted_out(source)
+            entered = [] if inside else [folder for folder in folders if _of_class(folder)]
+            left_out += sorted([*others, *(folder for folder in folders if folder not in entered)])
     return left_out
+
+
+def _of_class(folder: Path) -> list[Path]:
+    """The pictures of a class's folder, those left out that camlucida wrote."""
+    if folder.name.startswith("."):
+        return []
+    return sorted(path for path in _listed(folder) if is_picture_name(path) and not is_own(path))
 
 
 def _sorted_out(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:

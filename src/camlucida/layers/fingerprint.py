@@ -20,6 +20,11 @@ def structure_of(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def parts_of(module: nn.Module) -> tuple[int, ...]:
+    """What changes when a module is replaced, added or taken away; cheap enough to be asked each time."""
+    return tuple(map(id, module.modules()))
+
+
 def weights_of(module: nn.Module) -> tuple[tuple[int, int], ...]:
     """What changes when weights or statistics are written to or replaced; nothing is read of their values."""
     return tuple((id(one), _version(one)) for one in chain(module.parameters(), module.buffers()))

@@ -14,7 +14,7 @@ from camlucida.errors import LayerError, one_of
 from camlucida.health import Finding, layer_chosen, layout_unsure
 from camlucida.images import Size
 from camlucida.layers.entries import Entries
-from camlucida.layers.fingerprint import structure_of, weights_of
+from camlucida.layers.fingerprint import parts_of, weights_of
 from camlucida.layers.layout import Layout
 from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
 from camlucida.layers.look import Look, look
@@ -40,9 +40,9 @@ class _Seen:
 class Known:
     """The layers of ``module``.
 
-    ``key`` tells a model that a library names from all others; what is found out is then kept on disk too.
-    ``read`` says how named layers are read, so that there is nothing to find out; ``embeds`` that the model
-    returns an embedding. ``manner`` is how it lets itself be run; ``findings`` say what is to know of that.
+    With a ``key``, which tells a named model from all others, what is found out is kept on disk too. ``read``
+    says how named layers are read; ``embeds`` that the model returns an embedding. ``manner`` is how it lets
+    itself be run, and ``findings`` say what there is to know of that.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Known:
         self._module, self._logits_of, self._read = module, logits_of, read
         self._entries = Entries(module, key)
         self._seen: OrderedDict[Size, _Seen] = OrderedDict()
-        self._structure, self._weights = structure_of(module), weights_of(module)
+        self._parts, self._weights = parts_of(module), weights_of(module)
         self._embeds = embeds
         self.manner: Manner = MANNERS[0]
         self.findings: tuple[Finding, ...] = ()
@@ -224,10 +224,10 @@ class Known:
 
     def _again_if_changed(self, find: Callable[[], T]) -> T:
         """What ``find`` finds; where it refuses and weights have changed since, once more from the start."""
-        structure = structure_of(self._module)
-        if structure != self._structure:
+        parts = parts_of(self._module)
+        if parts != self._parts:
             self._forget()
-            self._structure = structure
+            self._parts = parts
         try:
             return find()
         except LayerError:

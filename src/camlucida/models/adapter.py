@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida.errors import ModelError, OptionError, PictureError
 from camlucida.images import Frame
-from camlucida.models.outputs import Activation
 from camlucida.models.resized import check_resized
+from camlucida.outputs import Activation
 
 if TYPE_CHECKING:
     from PIL.Image import Image

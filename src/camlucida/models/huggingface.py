@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from camlucida.errors import ModelError
 from camlucida.files import is_folder
 from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models.head import head_of
+from camlucida.models.keys import MERGE, classes_in, fitted
 from camlucida.models.processor import configured_size, normalisation_of, processed_by, processed_size
 from camlucida.models.weights import (
     HUB_FILES,
     SEED,
     cached,
     check_hub,
-    classes_in,
     first_line,
     tensors_in,
 )
@@ -92,15 +93,8 @@ def adapt(module: nn.Module, name: str, weights: str, processor: Any) -> Adapter
         normalisation=None if processor is None else normalisation_of(processor, channels),
         weights=weights,
         library="transformers",
-        outputs="embedding" if type(module).__name__.endswith("Model") else "classes",
-        activation="sigmoid" if _is_multi_label(module) else "auto",
+        **head_of(module),
     )
-
-
-def _is_multi_label(module: nn.Module) -> bool:
-    """Whether several classes may be right at once, as the checkpoint's config says."""
-    config: Any = module.config
-    return getattr(config, "problem_type", None) == "multi_label_classification"
 
 
 def _labels(config: Any) -> Sequence[str] | None:
@@ -117,6 +111,8 @@ def _check_source(source: str) -> None:
             f"{PREFIX}{source} is a model of transformers, which is not installed: pip install camlucida[hf]"
         ) from error
     folder = Path(source or "/no name")
+    if is_folder(folder) and (folder / "adapter_config.json").is_file():
+        raise ModelError(f"{folder} holds an adapter of peft (adapter_config.json) and no whole model: {MERGE}")
     if is_folder(folder) and not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: give a folder that save_pretrained(…) wrote")
     if not is_folder(folder) and not _is_hub_name(source):
@@ -197,6 +193,7 @@ def _of_file(name: str, config: Any, file: Path) -> nn.Module:
     if classes != config.num_labels:
         config.num_labels = classes
         module = _random(name, config)
+    state = dict(fitted(state, module, file))
     with _told(name), _quiet(True):  # which knows other names that the same tensors have had
         kind: Any = type(module)
         filled: nn.Module

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from camlucida.custody import bare
 from camlucida.errors import ModelError, one_of
-from camlucida.files import is_folder
+from camlucida.files import is_file, is_folder
 from camlucida.models import embedded, huggingface, own
 from camlucida.models import timm as timm_models
 from camlucida.models import torchvision as torchvision_models
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _OF_TIMM = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm's own names may point
+_OF_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".tar")
 _FORMS = "a timm name, torchvision:NAME, hf:NAME_OR_FOLDER, file.py:factory"
 
 
@@ -75,6 +76,11 @@ def _check_name(name: str) -> None:
     """
     import timm
 
+    if Path(name).suffix.lower() in _OF_WEIGHTS:
+        raise ModelError(
+            f"{name} is the name of a file of weights: name the model that they are for as well, "
+            f"`--model resnet50 --weights {name}`, in Python weights={name!r}"
+        )
     prefix, colon, _ = name.partition(":")
     if colon:
         if f"{prefix}:" not in _OF_TIMM:
@@ -152,6 +158,17 @@ def _scripted() -> type:
 
 
 def split_layer(name: str) -> tuple[str, str | None]:
-    """``model#layer`` as (model, layer or None)."""
-    model, _, layer = name.partition("#")
+    """``model#layer`` as (model, layer or None); a "#" in the name of a file or folder is none of a layer."""
+    model, mark, layer = name.rpartition("#")
+    if not mark or "/" in layer or _is_place(name):
+        return name, None
     return model, layer or None
+
+
+def _is_place(name: str) -> bool:
+    """Whether a model's whole name is that of a file or folder that there is."""
+    if own.is_own(name):
+        return "#" not in name.rpartition(":")[2]  # the factory's name
+    place = name.partition(":")[2]
+    path = Path(place or name).expanduser()
+    return is_file(path) or is_folder(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -46,13 +46,17 @@ def load(name: str, weights: str) -> Made:
     """
     path, _, factory = name.rpartition(":")
     if not path.endswith(".py"):
-        raise ModelError(f"{name} is a file, and which function in it makes the model? {name}:FUNCTION")
+        raise ModelError(
+            f"{name} is a file, and which function in it makes the model? {name}:FUNCTION, which returns "
+            f"{_RETURNS}; or the name of a module that it holds"
+        )
     if weights == "random":
         raise ModelError(f"the weights of {name} are those its factory gives it: leave `--weights random` away")
     file = Path(path).expanduser()
     if not is_file(file):
         raise ModelError(f"no file at {file}, give file.py:factory")
-    with _importable(file.resolve().parent):
+    # What the user's code prints is no result of ours.
+    with _importable(file.resolve().parent), redirect_stdout(sys.stderr):
         make = _factory(_executed(file.resolve()), factory, file)
         with _blamed(f"{factory}() of {file}"):
             returned = make()
@@ -81,7 +85,7 @@ def _factory(module: ModuleType, name: str, file: Path) -> Callable[[], Any]:
         raise ModelError(one_of(f"function in {file},", name, here, f"it has {', '.join(here) or 'none'}"))
     factory: Any = getattr(module, name)
     if _is_module(factory):
-        raise ModelError(f"{name} in {file} is a model already: name a function that returns it")
+        return lambda: factory  # a model that the file has made already
     if not callable(factory):
         raise ModelError(
             f"{name} in {file} is {type(factory).__name__}, and a factory is a function that returns {_RETURNS}"

@@ -11,7 +11,8 @@ from urllib.error import URLError
 
 from camlucida.errors import ModelError, one_of
 from camlucida.models.adapter import Adapter, no_preprocess, preprocess_of
-from camlucida.models.weights import SEED, check_network, classes_in, fill, first_line, tensors_in
+from camlucida.models.keys import classes_in
+from camlucida.models.weights import SEED, check_network, fill, first_line, tensors_in
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

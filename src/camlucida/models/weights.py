@@ -8,12 +8,13 @@ import struct
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from camlucida.errors import ModelError
 from camlucida.files import is_file
+from camlucida.models.keys import check_whole, fitted, unlike
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 OFFLINE_HINT = "`--weights random`, `--weights PATH` and the default model work without a network"
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 SEED = 0
+_WRAPPED = ("model_state_dict", "model_state", "net_state_dict", "weights", "params", "network")
 
 
 def tensors_in(file: Path) -> dict[str, Tensor]:
@@ -43,7 +45,7 @@ def tensors_in(file: Path) -> dict[str, Tensor]:
     )
     try:
         _check_packed(file)
-        state: dict[str, Tensor] = load_state_dict(str(file))
+        state: dict[str, Tensor] = _without_wrapping(load_state_dict(str(file)))
         if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
             raise TypeError("it holds more than tensors")
         claimed = next((name for name, tensor in state.items() if not _is_held(tensor)), None)
@@ -54,6 +56,7 @@ def tensors_in(file: Path) -> dict[str, Tensor]:
             f"{file} is neither safetensors nor a checkpoint of tensors alone ({first_line(error)}): save it "
             "anew with torch.save(model.state_dict(), …)"
         ) from error
+    check_whole(state, file)
     return state
 
 
@@ -78,6 +81,14 @@ def _is_held(tensor: Tensor) -> bool:
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
+def _without_wrapping(state: Any) -> Any:
+    """What stands under the usual names of weights in a checkpoint that holds more; timm knows the others."""
+    for key in _WRAPPED:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            return state[key]
+    return state
+
+
 def fill(module: nn.Module, state: Mapping[str, Tensor], file: Path, name: str) -> None:
     """Load ``state``, which comes from ``file``, into the network called ``name``.
 
@@ -85,29 +96,12 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], file: Path, name: str) 
         ModelError: it does not fit.
     """
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(fitted(state, module, file))
     except RuntimeError as error:
+        reason = unlike(state, module) or first_line(error)
         raise ModelError(
-            f"the weights in {file} do not fit {name} ({first_line(error)}): name the model they come from"
+            f"the weights in {file} do not fit {name} ({reason}): name the model they come from"
         ) from error
-
-
-def classes_in(state: Mapping[str, Tensor], module: nn.Module, classes: int) -> int:
-    """How many classes a checkpoint has, that may have another head than ``module`` with its ``classes``.
-
-    A head shows by what does not fit: tensors that differ in their first axis alone, which is the classes'.
-    Where nothing, or something else, differs, it is ``classes``.
-    """
-    own = module.state_dict()
-    differing = [
-        (own[name], state[name]) for name in own.keys() & state.keys() if own[name].shape != state[name].shape
-    ]
-    counts = {int(theirs.shape[0]) for ours, theirs in differing if _differs_in_classes(ours, theirs, classes)}
-    return counts.pop() if len(counts) == 1 else classes
-
-
-def _differs_in_classes(ours: Tensor, theirs: Tensor, classes: int) -> bool:
-    return ours.ndim > 0 and ours.shape[0] == classes and ours.shape[1:] == theirs.shape[1:]
 
 
 def cached(hub: str, files: Sequence[str]) -> Path | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # "auto" sees for itself; "none" says that there are no probabilities, but scores or an embedding.
 Activation = Literal["auto", "softmax", "sigmoid", "none"]
+Rule = Literal["as they are", "softmax", "sigmoid"]  # how probabilities are made of outputs
 ACTIVATIONS: tuple[Activation, ...] = ("auto", "softmax", "sigmoid", "none")
 
 _LAST = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}  # by autograd's names
@@ -55,8 +56,8 @@ def last_activation(outputs: Tensor) -> str | None:
     return None
 
 
-def probabilities(outputs: Tensor, activation: Activation = "auto", last: str | None = None) -> Tensor | None:
-    """Of each class, (batch, classes), from what the model returns; None where nobody can say.
+def rule_of(outputs: Tensor, activation: Activation = "auto", last: str | None = None) -> Rule | None:
+    """How probabilities are made of such outputs (batch, classes); None where nobody can say.
 
     Numbers that lie in [0, 1] and sum to 1 are probabilities already, and so is what a sigmoid returned
     (``last``, see ``last_activation``). Others in [0, 1] may be anything: a made-up probability is none.
@@ -64,12 +65,30 @@ def probabilities(outputs: Tensor, activation: Activation = "auto", last: str | 
     values = outputs.detach().float()
     if activation == "none" or values.ndim != 2:
         return None
-    within = bool(((values >= 0) & (values <= 1)).all())
+    within = is_within(values)
     if activation == "sigmoid":
-        return values if within and last == "sigmoid" else values.sigmoid()
+        return "as they are" if within and last == "sigmoid" else "sigmoid"
     sums = within and values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() <= _SUM).all())
     if sums or (activation == "auto" and last == "sigmoid"):
-        return values
+        return "as they are"
     if activation == "auto" and (values.shape[1] == 1 or within):
         return None
-    return values.softmax(dim=1)
+    return "softmax"
+
+
+def is_within(outputs: Tensor) -> bool:
+    """Whether all numbers lie in [0, 1], so that they may be probabilities."""
+    return bool(((outputs >= 0) & (outputs <= 1)).all())
+
+
+def by_rule(outputs: Tensor, rule: Rule) -> Tensor:
+    """The probability of each class, (batch, classes), that ``rule`` makes of outputs."""
+    if rule == "as they are":
+        return outputs
+    return outputs.softmax(dim=1) if rule == "softmax" else outputs.sigmoid()
+
+
+def probabilities(outputs: Tensor, activation: Activation = "auto", last: str | None = None) -> Tensor | None:
+    """Of each class, (batch, classes), from what the model returns; None where nobody can say (``rule_of``)."""
+    rule = rule_of(outputs, activation, last)
+    return None if rule is None else by_rule(outputs.detach().float(), rule)
