@@ -447,7 +447,7 @@ def test_it_says_what_made_it(explainer, tmp_path):
     assert explanation.source == path
     assert explanation.index == 4
     assert explanation.label is None  # ten classes that nobody named
-    packages = ("camlucida", "torch", "timm", "numpy", "pillow")
+    packages = ("camlucida", "torch", "timm", "torchvision", "transformers", "numpy", "pillow")
     assert provenance.versions == {name: version(name) for name in packages}
 
 

@@ -191,7 +191,8 @@ def test_fem_among_few_positions_is_blank_with_a_reason() -> None:
 def test_classless_methods_compute_once(name: str) -> None:
     assert registry.entry(name).classless
     one, other = Explainer(small()).explain(pictures(1), [name], [0, 1], [LATE])
-    assert one.heatmap is other.heatmap
+    assert torch.equal(one.heatmap, other.heatmap)
+    assert one.heatmap is not other.heatmap  # nobody shares what he may write to
 
 
 def kernel_map(activations: Tensor, **options: Any) -> Tensor:

@@ -53,7 +53,8 @@ def picture(seed: int = 1) -> Tensor:
 
 
 def explained(explainer: Explainer, pictures: Any, method: str, *smooth: Any, target: Any = None) -> Any:
-    found = explainer.explain(pictures, [method], [target], [LAYER], OPTIONS, smooth)
+    options = {name: value for name, value in OPTIONS.items() if name == method}
+    found = explainer.explain(pictures, [method], [target], [LAYER], options, smooth)
     return found if isinstance(pictures, list) else found[0]
 
 

@@ -35,24 +35,29 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
     if single and len(work.pictures) > 1:
         return [one for part in work.split(1) for one in explain_batch(ready, part)]
     kind = work.pictures[0].tensor.device.type
-    if torch.is_autocast_enabled(kind) and not any(note.code == "autocast" for note in work.notes):
+    if torch.is_autocast_enabled(kind):
         dtype = str(torch.get_autocast_dtype(kind)).removeprefix("torch.")
-        work = replace(work, notes=(*work.notes, under_autocast(dtype)))
+        work = _noted(work, under_autocast(dtype))
     found, failed = _tried(ready, work, single)
     if isinstance(failed, NotFinite):
         return _without(ready, work, failed)
     if failed is not None and len(work.pictures) > 1:
-        smaller = replace(work, notes=(*work.notes, memory_ended("fewer pictures")))
+        smaller = _noted(work, memory_ended("fewer pictures"))
         halves = smaller.split(-(-len(work.pictures) // 2))
         return [one for half in halves for one in explain_batch(ready, half)]
     if failed is not None and not single:  # the views of one picture are a batch as well
-        work = replace(work, notes=(*work.notes, memory_ended("fewer views")))
+        work = _noted(work, memory_ended("fewer views"))
         found, failed = _tried(ready, work, one_by_one=True)
     if found is None:
         raise ModelError(
             "one picture is more than this device's memory: use a smaller model, or another device"
         )
     return _explanations(ready, work, *found)
+
+
+def _noted(work: Work, note: Finding) -> Work:
+    """The work with a finding for all of its maps, once."""
+    return replace(work, notes=tuple(dict.fromkeys((*work.notes, note))))
 
 
 def _tried(
@@ -127,7 +132,7 @@ def _explanations(
                 mapped = maps[place, m, t][i]
                 explanations.append(
                     Explanation(
-                        heatmap=mapped.heatmap.clone(),  # no view of its batch, nor shared with another target
+                        heatmap=mapped.heatmap,
                         index=index,
                         label=ready.adapter.label(index),
                         score=float(caught.scores[t][i * step]),

@@ -114,7 +114,9 @@ def merged(
             notes = (*notes, single_layer(entry.name))
         fused = _of_layers([[one.heatmap for one in maps] for maps in views], entry, parts)
         mean, spread = merge(torch.stack(fused)) if aug else (fused[0], None)
-        found.append(Mapped(mean, notes, spread))
+        found.append(
+            Mapped(mean.clone(), notes, spread)
+        )  # no view of its batch, nor shared with another target
     return found
 
 
