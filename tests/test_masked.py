@@ -234,7 +234,8 @@ class Naive:
 def explained(
     module: nn.Module, pictures: Tensor, methods: Sequence[str] = ("gradcam",), **more: Any
 ) -> list[Any]:
-    return Explainer(module).explain(pictures, methods, options=EXACT, **more)
+    options = {name: value for name, value in EXACT.items() if name in methods}
+    return Explainer(module).explain(pictures, methods, options=options, **more)
 
 
 @pytest.mark.parametrize("family", zoo.FAMILIES)
