@@ -134,7 +134,7 @@ class Custom:
             yield
         except CamlucidaError:
             raise
-        except Exception as error:
+        except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise TargetError(
                 f"a target's function gets outputs {tuple(outputs.shape)} and returns one number a picture, "
                 f"and this one raised {type(error).__name__} ({error}): write for example `outputs @ reference`"
