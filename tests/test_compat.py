@@ -192,7 +192,7 @@ def test_same_as_the_peer_where_it_is_right(name: str, case: Case, smoothing: tu
 @pytest.mark.parametrize(("name", "case", "smoothing"), cases(STRICT, SMOOTHINGS))
 def test_same_as_the_peer_with_strict_parity(name: str, case: Case, smoothing: tuple[bool, bool]) -> None:
     found, reference = run(ours, name, case, smoothing, strict_parity=True), of_peer(name, case, smoothing)
-    # Where singular values nearly meet, or a sign hangs on rounding, the peer's own map is another for a picture
+    # Where singular values nearly meet, or a sign hangs on rounding, the peer has another map for a picture
     # that differs in the last digits: there it determines nothing.
     nudged = run(peer, name, case, smoothing, nudge=1e-13) if smoothing[1] else reference
     for one, theirs, again in zip(found, reference, nudged, strict=True):
