@@ -105,9 +105,9 @@ class Explainer:
         (batch, channels, height, width) is a batch of those. A target is None for the top class, a class
         index or name, a Target, a callable, or PerPicture. A method is a name that ``camlucida methods`` lists,
         or a ``registry.Entry`` of your own; ``options`` gives methods' options by name.
-        A layer "a+b" is the mean of both layers' maps, each scaled to its largest magnitude. ``smooth`` takes "aug"
-        (the mean over six views of the picture, mirrored and scaled) and "eigen" (the first principal component
-        of the channels' contributions, in place of their sum).
+        A layer "a+b" is the mean of both layers' maps, each scaled to its largest magnitude. ``smooth`` takes
+        "aug" (the mean over six views of the picture, mirrored and scaled) and "eigen" (the first principal
+        component of the channels' contributions, in place of their sum).
 
         Raises:
             CamlucidaError: something given does not exist or does not fit; its child says what.
