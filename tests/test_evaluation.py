@@ -424,7 +424,7 @@ def test_evaluate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     lines = said.splitlines()
     assert lines[0].split()[:3] == ["method", "average_drop", "↓"] or "entropy" in lines[0]
     assert [line.split()[0] for line in lines[1:5]] == ["gradcam", "random-map", "centre", "edges"]
-    assert "1 pictures failed, 3 are measured" in errors
+    assert "1 picture failed, measured: 3" in errors
     assert "x.png" in errors
     report = json.loads((out / "evaluation.json").read_text())
     assert report["pictures"] == 3

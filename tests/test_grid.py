@@ -143,7 +143,7 @@ def test_evaluate_on_grids(
     said, errors = capsys.readouterr()
     assert said.split()[:3] == ["method", "energy_inside", "↑"]
     assert "broken.png" in errors
-    assert "1 pictures failed, 3 are measured" in errors
+    assert "1 picture failed, measured: 3" in errors
     report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert report["pictures"] == 3  # which are looked for
     assert report["asked"]["grid"]["rows"] == 2

@@ -256,11 +256,11 @@ def test_all_at_once_equals_one_at_a_time(family: str) -> None:
     module, pictures = zoo.FAMILIES[family]().double(), pictures_for(family)
     layers = {"resnet": ["layer1", "layer1.0.conv1"], "vit": ["blocks.1", "blocks.2.norm1"]}.get(family)
     names = layers or (["layers.2", "layers.3.blocks.0"] if family == "swin" else ["stages.2", "stages.3"])
-    options = {"scorecam": {"channels": 9}}
+    options: dict[str, dict[str, Any]] = {"scorecam": {"channels": 9}}
     explainer = Explainer(module)
     together = explainer.explain(pictures, METHODS, [None, 3], names, options)
     alone = [
-        explainer.explain(picture, [method], [target], [name], options)[0]
+        explainer.explain(picture, [method], [target], [name], {method: options.get(method, {})})[0]
         for picture in pictures
         for name in names
         for method in METHODS

@@ -130,6 +130,7 @@ def _explanations(
                 bound, index = row[i * step], row[i * step].index
                 of_one = known is not None and index is not None and not isinstance(bound, Contrast)
                 mapped = maps[place, m, t][i]
+                frame = replace(one.frame, cells=mapped.cells)
                 explanations.append(
                     Explanation(
                         heatmap=mapped.heatmap,
@@ -138,7 +139,7 @@ def _explanations(
                         score=float(caught.scores[t][i * step]),
                         probability=float(known[i, index]) if known is not None and of_one else None,
                         provenance=provenance,
-                        frame=one.frame,
+                        frame=frame,
                         shown=drawn_on,
                         source=one.source,
                         target=said(bound, ready.adapter.labels),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from camlucida.chunks import one_at_a_time
 from camlucida.custody import lent
 from camlucida.derivatives import LARGEST, Variants, hessian_product, twice
 from camlucida.gradients import check_finite, full_precision, gradients_of, reached
+from camlucida.images import Cells
+from camlucida.layers.strides import Strides, striding
 from camlucida.models.adapter import check_rows
 from camlucida.outputs import last_activation
 from camlucida.recording import recorded
@@ -29,6 +31,7 @@ from camlucida.taps import once, tapped
 
 if TYPE_CHECKING:
     from camlucida.health import Finding
+    from camlucida.images import Size
     from camlucida.layers.layout import Layout
     from camlucida.layers.reshaped import Reshaped
     from camlucida.targets import Bound, Target
@@ -68,6 +71,7 @@ class Capture:
     ``bound[t][i]`` is target t fixed for picture i and ``scores[t][i]`` its value; ``captured[l][t]`` and
     ``layouts[l]`` belong to layer l. ``notes(l, needs, i)`` is what came up while variants of picture i
     were run for a method with such needs. ``last`` is the activation that the outputs come from, where seen.
+    ``cells(grid)`` says where the cells of a grid lie on the input (see ``images.Frame``).
     """
 
     outputs: Tensor
@@ -77,6 +81,7 @@ class Capture:
     captured: list[list[Captured]]
     notes: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
     last: str | None = None
+    cells: Callable[[Size], Cells] = lambda _: Cells()
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Reading:
     ``logits_of``: output → logits (batch, classes). ``layout_of``: (layer name, its output) → layout.
     ``grid_of``: (tensor, whether its channels are last) → layout, None where it has no positions. ``parts``
     are layers that carry the score with others, so that one of them alone may have no gradient. ``single``
-    says that the model takes one picture at a time.
+    says that the model takes one picture at a time. ``strides`` are those known, by the inputs' size.
     """
 
     logits_of: Callable[[Any], Tensor]
@@ -94,6 +99,7 @@ class Reading:
     grid_of: Callable[[Tensor, bool], Layout | None] = lambda _tensor, _last: None
     parts: frozenset[str] = frozenset()
     single: bool = False
+    strides: dict[Size, Strides] = field(default_factory=dict)
 
 
 @contextmanager
@@ -157,7 +163,12 @@ def _run(
     whole, curved = "bias_terms" in needs, "hessian_products" in needs
     recording = whole or curved or "gradients" in needs
     watch = BiasWatch() if whole else None
-    with torch.set_grad_enabled(recording), tapped(module, layers) as taps:
+    size = (int(pictures[0].shape[-2]), int(pictures[0].shape[-1]))
+    with (
+        torch.set_grad_enabled(recording),
+        tapped(module, layers) as taps,
+        striding(module, size, len(pictures), reading.strides) as strides,
+    ):
         # A copy, since some models normalise their input in place, and gone before a short backward.
         inputs = [torch.stack([picture.detach() for picture in pictures]).requires_grad_(whole)]
         with watch or nullcontext(), twice(curved):
@@ -186,7 +197,7 @@ def _run(
             captured[place].append(Captured(maps[place], gradients, **extra))
     last = last_activation(outputs)
     scored = [score.detach() for score in scores]
-    return Capture(outputs.detach(), bound, scored, layouts, captured, last=last)
+    return Capture(outputs.detach(), bound, scored, layouts, captured, last=last, cells=strides.cells)
 
 
 def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:

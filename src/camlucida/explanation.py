@@ -13,8 +13,8 @@ from camlucida import saved
 from camlucida.errors import OptionError
 from camlucida.files import png_bytes, save_picture
 from camlucida.health import Finding, examine
-from camlucida.heatmap import Scale, lay, limit
-from camlucida.images import Frame
+from camlucida.heatmap import Scale, lay, limit, seen_only
+from camlucida.images import Cells, Frame
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
 from camlucida.render.overlay import DEFAULT_ALPHA, overlay
 
@@ -123,7 +123,8 @@ class Explanation:
         drawn = self.map_named(show)
         peak = limit([drawn], scale, diverging(colormap))[0] if limit_at is None else limit_at
         mark = _RANDOM_MARK if self.provenance.weights == "random" else ""
-        return overlay(self.picture, lay(drawn, self.frame), peak, alpha, colormap, mark)
+        laid = seen_only(lay(drawn, self.frame), self.frame)
+        return overlay(self.picture, laid, peak, alpha, colormap, mark)
 
     def map_named(self, show: Show) -> Tensor:
         """The map itself, or its spread.
@@ -200,7 +201,7 @@ class Explanation:
             score=facts["score"],
             probability=facts["probability"],
             provenance=Provenance(**{name: facts[name] for name in names} | {"smooth": tuple(facts["smooth"])}),
-            frame=Frame(**{name: tuple(value) for name, value in facts["frame"].items()}),
+            frame=_frame(facts["frame"]),
             shown=Image.fromarray(found.arrays["picture"]),
             source=None if facts["source"] is None else Path(facts["source"]),
             spread=maps.get("spread"),
@@ -228,6 +229,12 @@ def _version(package: str) -> str:
 def name_of(label: str | None, index: int | None) -> str:
     """A class in few words: the first of ImageNet's synonyms, or its index where it has no name."""
     return label.split(",")[0] if label else f"class {index}"
+
+
+def _frame(facts: Mapping[str, Any]) -> Frame:
+    boxes = {name: tuple(value) for name, value in facts.get("cells", {}).items()}
+    sizes = {name: tuple(value) for name, value in facts.items() if name != "cells"}
+    return Frame(**sizes, cells=Cells(**boxes))
 
 
 def _as_picture(shown: Image | Tensor) -> Image:

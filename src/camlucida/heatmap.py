@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from camlucida.errors import OptionError, one_of
+from camlucida.images.frame import EVEN
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from camlucida.images import Frame
+    from camlucida.images import Frame, Size
+    from camlucida.images.frame import Box
     from camlucida.types import Contributions, Heatmaps
 
 Scale = Literal["raw", "picture", "panel"]
@@ -95,27 +97,58 @@ def _leading_projection(points: Tensor) -> Tensor:
 
 
 def fuse(
-    maps: Sequence[Tensor], how: How = "mean", scale: Scale = "raw", size: tuple[int, int] | None = None
+    maps: Sequence[Tensor], how: How = "mean", scale: Scale = "raw", boxes: Sequence[Box] | None = None
 ) -> Tensor:
-    """One map (height, width) of several, at ``size`` or else that of the one with most positions.
+    """One map (height, width) of several, on the cells of the one with most positions.
 
     ``scale="picture"`` divides each by its largest value first, so that layers of other magnitudes count alike.
+    ``boxes`` say what of the model's input the cells of each map cover, where that is not the same for all.
 
     Raises:
         OptionError: there is no such way or scale.
     """
     import torch
-    from torch.nn.functional import interpolate
 
     if how not in HOWS:
         raise OptionError(one_of("fusion", how, list(HOWS), f"it is one of {', '.join(HOWS)}"))
-    largest = max(maps, key=torch.Tensor.numel)
-    grid = size or (int(largest.shape[0]), int(largest.shape[1]))
+    boxes = boxes or [EVEN.box] * len(maps)
+    largest, target = max(zip(maps, boxes, strict=True), key=lambda pair: pair[0].numel())
+    size = (int(largest.shape[0]), int(largest.shape[1]))
     scaled = [one / (full or 1.0) for one, full in zip(maps, limit(maps, scale), strict=True)]
-    resized = [interpolate(one[None, None], grid, mode="bilinear", align_corners=False)[0, 0] for one in scaled]
-    stack = torch.stack(resized)
+    stack = torch.stack([resample(one, size, box, target) for one, box in zip(scaled, boxes, strict=True)])
     fused: Tensor = {"mean": stack.mean(dim=0), "max": stack.amax(dim=0), "product": stack.prod(dim=0)}[how]
     return fused
+
+
+def resample(heatmap: Tensor, size: Size, source: Box, target: Box) -> Tensor:
+    """A map (height, width) whose cells cover ``source``, for the cells (height, width) that cover ``target``.
+
+    Bilinear between the centres of cells, as ``torch.nn.functional.interpolate`` does; beyond the last centre
+    the value stays what it is there.
+    """
+    if tuple(heatmap.shape) == size and source == target:
+        return heatmap
+    for axis, (start, end, new_start, new_end) in enumerate(
+        ((source[1], source[3], target[1], target[3]), (source[0], source[2], target[0], target[2]))
+    ):
+        heatmap = _resampled(heatmap, axis, (start, end), (new_start, new_end, size[axis]))
+    return heatmap
+
+
+def _resampled(
+    heatmap: Tensor, axis: int, source: tuple[float, float], target: tuple[float, float, int]
+) -> Tensor:
+    """The same along one axis, from ``source`` (start, end) to ``target`` (start, end, cells)."""
+    import torch
+
+    cells, (start, end, count) = heatmap.shape[axis], target
+    centres = start + (torch.arange(count, dtype=torch.float64) + 0.5) * ((end - start) / count)
+    places = ((centres - source[0]) * (cells / (source[1] - source[0])) - 0.5).clamp(0, cells - 1)
+    low = places.floor().long()
+    shares = (places - low).to(heatmap.dtype).view([-1] + [1] * (heatmap.ndim - axis - 1)).to(heatmap.device)
+    low = low.to(heatmap.device)
+    lower = heatmap.index_select(axis, low)
+    return lower.lerp(heatmap.index_select(axis, (low + 1).clamp(max=cells - 1)), shares)
 
 
 def limit(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> list[float]:
@@ -142,22 +175,30 @@ def _peak(heatmap: Tensor) -> float:
 
 
 def lay(heatmap: Tensor, frame: Frame) -> np.ndarray:
-    """The map (height, width) laid over the whole picture, float32; NaN where the model saw nothing.
+    """The map (height, width) laid over the whole picture, float32; NaN where the model's input is not."""
+    laid = resample(heatmap.detach().cpu().float(), frame.picture, frame.cells.box, _picture(frame))
+    return _only(laid.numpy().copy(), frame, EVEN.seen)
 
-    Bilinear between the centres of the map's cells, as ``torch.nn.functional.interpolate`` does.
-    """
-    import numpy as np
-    from PIL import Image
 
-    height, width = heatmap.shape
+def seen_only(laid: np.ndarray, frame: Frame) -> np.ndarray:
+    """What ``lay`` gives, NaN also where the model does not look at its input, as behind its last patch."""
+    return _only(laid, frame, frame.cells.seen)
+
+
+def _picture(frame: Frame) -> Box:
+    """The whole picture in shares of the model's input."""
     left, top, right, bottom = frame.box
-    across, down = width / (right - left), height / (bottom - top)
-    small = Image.fromarray(heatmap.detach().cpu().float().numpy())
-    large = small.transform(
-        (frame.picture[1], frame.picture[0]),
-        Image.Transform.AFFINE,
-        (across, 0, -left * across, 0, down, -top * down),
-        resample=Image.Resampling.BILINEAR,
-        fillcolor=float("nan"),
-    )
-    return np.asarray(large)
+    across, down = right - left, bottom - top
+    return -left / across, -top / down, (frame.picture[1] - left) / across, (frame.picture[0] - top) / down
+
+
+def _only(laid: np.ndarray, frame: Frame, seen: Box) -> np.ndarray:
+    """``laid`` with NaN where the middles of pixels are not in ``seen``, in shares of the input."""
+    import numpy as np
+
+    box = _picture(frame)
+    for axis, along in enumerate((laid, laid.T)):
+        start, end, low, high = box[1 - axis], box[3 - axis], seen[1 - axis], seen[3 - axis]
+        middles = start + (np.arange(len(along)) + 0.5) * ((end - start) / len(along))
+        along[(middles < low) | (middles >= high)] = np.nan
+    return laid

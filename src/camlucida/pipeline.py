@@ -19,6 +19,7 @@ from camlucida.health import (
     zero_gradient,
 )
 from camlucida.heatmap import fuse, limit, principal_component, reduce, sign_clarity
+from camlucida.images.frame import EVEN, Cells
 from camlucida.smoothing import VIEWS, merge
 from camlucida.targets import ClassProbability
 
@@ -32,11 +33,15 @@ Methods = Sequence[tuple["Entry", Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Mapped:
-    """The map of one picture (height, width), its spread over views if there are any, and what was noted."""
+    """The map of one picture (height, width), its spread over views if there are any, and what was noted.
+
+    ``cells`` says where its cells lie on the input, as in ``images.Frame``.
+    """
 
     heatmap: Tensor
     notes: tuple[Finding, ...]
     spread: Tensor | None = None
+    cells: Cells = EVEN
 
 
 def maps_of(
@@ -61,8 +66,10 @@ def maps_of(
                 notes = [
                     (*noted[i], *_notes(caught, entry, captured, (place, aim, i))) for i in range(len(values))
                 ]
+                cells = caught.cells((int(values.shape[1]), int(values.shape[2])))
                 found[place, m, t] = [
-                    Mapped(one, note) for one, note in zip(values.cpu().float(), notes, strict=True)
+                    Mapped(one, note, cells=cells)
+                    for one, note in zip(values.cpu().float(), notes, strict=True)
                 ]
     return found
 
@@ -112,31 +119,33 @@ def merged(
         notes = tuple(dict.fromkeys(note for maps in views for note in maps[0].notes))
         if entry.fusion == "product" and len(views) == 1:
             notes = (*notes, single_layer(entry.name))
-        fused = _of_layers([[one.heatmap for one in maps] for maps in views], entry, parts)
-        mean, spread = merge(torch.stack(fused)) if aug else (fused[0], None)
-        found.append(
-            Mapped(mean.clone(), notes, spread)
-        )  # no view of its batch, nor shared with another target
+        cells = max((maps[0] for maps in views), key=lambda one: one.heatmap.numel()).cells
+        fused = _of_layers(views, entry, parts)
+        mean, spread = merge(torch.stack(fused), cells) if aug else (fused[0], None)
+        # No view of its batch, nor shared with another target.
+        found.append(Mapped(mean.clone(), notes, spread, cells))
     return found
 
 
-def _of_layers(layers: Sequence[Sequence[Tensor]], entry: Entry, parts: bool) -> list[Tensor]:
+def _of_layers(mapped: Sequence[Sequence[Mapped]], entry: Entry, parts: bool) -> list[Tensor]:
     """One map for each view, from those of each layer.
 
     To a product what speaks against counts nothing: two such would make one that speaks for.
     """
+    layers = [[one.heatmap for one in maps] for maps in mapped]
+    boxes = [maps[0].cells.box for maps in mapped]
     if len(layers) == 1:
-        return list(layers[0])
+        return layers[0]
     if entry.fusion == "product":
         views = [[one.clamp(min=0) for one in view] for view in zip(*layers, strict=True)]
-        return [fuse(view, "product", "picture") for view in views]
+        return [fuse(view, "product", "picture", boxes) for view in views]
     if parts and not entry.classless:
         most = max(maps[0].numel() for maps in layers)
         scales = [most / maps[0].numel() / len(layers) for maps in layers]  # evidence an area, and a sum
     else:
-        means = [merge(torch.stack(list(maps)))[0] if len(maps) > 1 else maps[0] for maps in layers]
+        means = [merge(torch.stack(maps))[0] if len(maps) > 1 else maps[0] for maps in layers]
         scales = [one or 1.0 for one in limit(means, "picture", entry.signed)]
     return [
-        fuse([one / scale for one, scale in zip(view, scales, strict=True)])
+        fuse([one / scale for one, scale in zip(view, scales, strict=True)], boxes=boxes)
         for view in zip(*layers, strict=True)
     ]

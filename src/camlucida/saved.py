@@ -149,10 +149,16 @@ def _box(value: Any) -> bool:
     return all(abs(one) < 1e9 for one in value) and left < right and top < bottom
 
 
+def _cells(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"box", "seen"} and all(map(_box, value.values()))
+
+
 def _frame(value: Any) -> bool:
-    forms = {"picture": _size, "box": _box, "view": _size}
+    forms = {"picture": _size, "box": _box, "view": _size, "cells": _cells}
     return (
-        isinstance(value, dict) and value.keys() == forms.keys() and all(forms[k](v) for k, v in value.items())
+        isinstance(value, dict)
+        and value.keys() | {"cells"} == forms.keys()  # which files of earlier versions have not
+        and all(forms[k](v) for k, v in value.items())
     )
 
 

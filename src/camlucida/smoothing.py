@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from camlucida.errors import OptionError, one_of
+from camlucida.heatmap import resample
+from camlucida.images.frame import EVEN, Cells
 
 if TYPE_CHECKING:
     from camlucida.targets import Bound, Target
@@ -52,7 +54,12 @@ def views(picture: Tensor) -> list[Tensor]:
     return [(picture.flip(-1) if flip else picture) * factor for flip in FLIPS for factor in FACTORS]
 
 
-def merge(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, each (height, width), of the maps (6, height, width) of the views."""
-    upright = torch.cat([maps[: len(FACTORS)], maps[len(FACTORS) :].flip(-1)])
+def merge(maps: Tensor, cells: Cells = EVEN) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, each (height, width), of the maps (6, height, width) of the views.
+
+    ``cells`` says where those of each view lie on it: on the picture the mirrored ones may lie elsewhere.
+    """
+    size = (int(maps.shape[1]), int(maps.shape[2]))
+    turned = [resample(one, size, cells.mirrored.box, cells.box) for one in maps[len(FACTORS) :].flip(-1)]
+    upright = torch.stack([*maps[: len(FACTORS)], *turned])
     return upright.mean(dim=0), upright.std(dim=0, correction=0)

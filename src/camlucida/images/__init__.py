@@ -2,12 +2,13 @@
 
 from camlucida.images.folders import find, is_picture_name, passed_over
 from camlucida.images.formats import SUFFIXES
-from camlucida.images.frame import Frame, Size
+from camlucida.images.frame import Cells, Frame, Size
 from camlucida.images.opening import PIXEL_LIMIT, Opened, load, opened
 
 __all__ = [
     "PIXEL_LIMIT",
     "SUFFIXES",
+    "Cells",
     "Frame",
     "Opened",
     "Size",

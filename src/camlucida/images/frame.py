@@ -5,6 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Size = tuple[int, int]  # (height, width)
+Box = tuple[float, float, float, float]  # (left, top, right, bottom)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where the cells of a map lie on the model's input, in shares of its width and height.
+
+    They cover ``box`` evenly, which reaches beyond the input where that was padded inside the model. ``seen``
+    is what the model looks at: where a stride does not divide the input, that may be less than all.
+    """
+
+    box: Box = (0.0, 0.0, 1.0, 1.0)
+    seen: Box = (0.0, 0.0, 1.0, 1.0)
+
+    @property
+    def mirrored(self) -> Cells:
+        """Left and right exchanged."""
+        boxes = ((1 - right, top, 1 - left, bottom) for left, top, right, bottom in (self.box, self.seen))
+        return Cells(*boxes)
+
+
+EVEN = Cells()
 
 
 @dataclass(frozen=True)
@@ -13,12 +35,13 @@ class Frame:
 
     ``picture`` and ``view`` are sizes (height, width) in pixels; ``box`` is the part of the picture that
     the view covers, (left, top, right, bottom) in the picture's pixels, and reaches beyond the picture
-    where the input was padded.
+    where the input was padded. ``cells`` says where a map's cells lie on the view.
     """
 
     picture: Size
-    box: tuple[float, float, float, float]
+    box: Box
     view: Size
+    cells: Cells = EVEN
 
     @classmethod
     def whole(cls, size: Size) -> Frame:
