@@ -225,7 +225,8 @@ class Explainer:
 
     def _reading(self, like: Tensor) -> Reading:
         layout_of, grid_of = partial(self.known.layout_of, like), partial(operation_layout, self.known, like)
-        return Reading(self.adapter.logits_of, layout_of, grid_of, single=self.known.manner.single)
+        single, strides = self.known.manner.single, self.known.strides
+        return Reading(self.adapter.logits_of, layout_of, grid_of, single=single, strides=strides)
 
 
 def explain(

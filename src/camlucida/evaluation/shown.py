@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import adaptive_avg_pool2d
 
 from camlucida.errors import ModelError, TargetError
 from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.scorer import Count, Scorer
+from camlucida.heatmap import resample
+from camlucida.images.frame import EVEN, Cells
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.trial import Trial
 from camlucida.outputs import Activation, Rule, by_rule, is_within, rule_of
@@ -74,6 +76,7 @@ class Shown:
         own = int.from_bytes(fingerprint(self.picture)[:4], "big")
         self._seed = bench.seed + own  # each picture has draws of its own
         self._maps: dict[Way, Tensor] = {}
+        self._cells: dict[Way, Cells] = {}
         self._cascades: list[dict[Way, Tensor]] = []
 
     def _rule_of(self, activation: Activation) -> Rule | None:
@@ -94,7 +97,7 @@ class Shown:
             self._maps = self.maps(self._bench.ways, self.picture[None])
         coarse = self._maps[way][0]
         return Trial(
-            heatmap=self._whole(coarse[None])[0],
+            heatmap=self._whole(way, coarse[None])[0],
             coarse=adaptive_avg_pool2d(coarse[None], _COARSE)[0] if way.is_floor else coarse,
             picture=self.picture.cpu().float(),
             probability=self.probability,
@@ -104,8 +107,8 @@ class Shown:
             mask=self._mask,
             index=self.index,
             classes=len(self._plain),
-            again=lambda pictures: self._whole(self.maps([way], pictures)[way]),
-            of_class=lambda index: self._whole(self.maps([way], self.picture[None], index)[way])[0],
+            again=lambda pictures: self._whole(way, self.maps([way], pictures)[way]),
+            of_class=lambda index: self._whole(way, self.maps([way], self.picture[None], index)[way])[0],
             cascade=partial(self._cascade, way),
             seed=self._seed,
             ranking=self._plain.argsort(descending=True, stable=True).tolist(),
@@ -141,6 +144,7 @@ class Shown:
             for place, way in enumerate(chosen):
                 maps = [one.heatmap.cpu().float() for one in explanations[place :: len(chosen)]]
                 found[way] = torch.stack(maps)
+                self._cells[way] = explanations[place].frame.cells
         return found
 
     def _cascade(self, way: Way) -> list[Tensor]:
@@ -150,12 +154,13 @@ class Shown:
             self._cascades = [
                 self.maps(ways, self.picture[None], explainer=copy) for copy in self._bench.copies()
             ]
-        return [self._whole(maps[way])[0] for maps in self._cascades]
+        return [self._whole(way, maps[way])[0] for maps in self._cascades]
 
-    def _whole(self, maps: Tensor) -> Tensor:
-        """Maps (n, height, width) at the input's size."""
+    def _whole(self, way: Way, maps: Tensor) -> Tensor:
+        """A way's maps (n, height, width) at the input's size."""
         size = (int(self.picture.shape[1]), int(self.picture.shape[2]))
-        return interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        box = self._cells.get(way, EVEN).box
+        return torch.stack([resample(one, size, box, EVEN.box) for one in maps])
 
     def _score(self, make: Make, count: int) -> Tensor:
         with self._bench.explainer.run_with_all():

@@ -23,6 +23,7 @@ from camlucida.layers.probe import Judged, probe
 from camlucida.layers.refusals import changed, offered, without_gradient, without_positions
 from camlucida.layers.repeats import not_the_same
 from camlucida.layers.reshaped import Read, Reshaped
+from camlucida.layers.strides import Strides
 from camlucida.layers.survey import Logits, Survey, survey
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class Known:
 
     With a ``key``, which tells a named model from all others, what is found out is kept on disk too. ``read``
     says how named layers are read; ``embeds`` that the model returns an embedding. ``manner`` is how it lets
-    itself be run, and ``findings`` say what there is to know of that.
+    itself be run, and ``findings`` say what there is to know of that. ``strides`` are those noted while it ran.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Known:
         self._seen: OrderedDict[Size, _Seen] = OrderedDict()
         self._parts, self._weights = parts_of(module), weights_of(module)
         self._embeds = embeds
+        self.strides: dict[Size, Strides] = {}
         self.manner: Manner = MANNERS[0]
         self.findings: tuple[Finding, ...] = ()
 
@@ -165,6 +167,7 @@ class Known:
         Raises:
             LayerError: one has no positions, or no gradient where that is needed.
         """
+        self._forget_if_rebuilt()
         notes: dict[str, tuple[Finding, ...]] = {}
         for name in names:
             judged = None if self._read else self.judged(name, like)
@@ -224,10 +227,7 @@ class Known:
 
     def _again_if_changed(self, find: Callable[[], T]) -> T:
         """What ``find`` finds; where it refuses and weights have changed since, once more from the start."""
-        parts = parts_of(self._module)
-        if parts != self._parts:
-            self._forget()
-            self._parts = parts
+        self._forget_if_rebuilt()
         try:
             return find()
         except LayerError:
@@ -238,9 +238,16 @@ class Known:
             self._forget()
         return find()
 
+    def _forget_if_rebuilt(self) -> None:
+        parts = parts_of(self._module)
+        if parts != self._parts:
+            self._forget()
+            self._parts = parts
+
     def _forget(self) -> None:
         self._seen.clear()
         self._entries.clear()
+        self.strides.clear()
         self.findings = ()
 
     def _offer(self, name: str, like: Tensor) -> str:

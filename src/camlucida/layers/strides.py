@@ -91,13 +91,15 @@ class Strides:
         return None
 
     def _padded(self, module: nn.Module, taken: Size) -> _Axes | None:
-        """The axes of a grid that was filled up at its end, so that patches divide it."""
+        """The axes of a grid that was filled up at its end, so that patches, or groups of them, divide it."""
         kernels, strides, paddings, _ = _numbers(module)
         if kernels != strides or any(paddings):
             return None
         for size, axes in self.grids.items():
-            if axes and all(-(-a // s) * s == b for a, b, s in zip(size, taken, strides, strict=True)):
-                return axes
+            for count in (1, *_MERGED):
+                sides = [s * count for s in strides]
+                if axes and taken == tuple(-(-a // s) * s for a, s in zip(size, sides, strict=True)):
+                    return axes
         return None
 
 
