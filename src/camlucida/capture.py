@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from camlucida.chunks import one_at_a_time
 from camlucida.custody import lent
 from camlucida.derivatives import LARGEST, Variants, hessian_product, twice
 from camlucida.gradients import check_finite, full_precision, gradients_of, reached
-from camlucida.images import Cells
+from camlucida.images import Cells, size_of
 from camlucida.layers.strides import Strides, striding
 from camlucida.models.adapter import check_rows
 from camlucida.outputs import last_activation
@@ -163,11 +163,10 @@ def _run(
     whole, curved = "bias_terms" in needs, "hessian_products" in needs
     recording = whole or curved or "gradients" in needs
     watch = BiasWatch() if whole else None
-    size = (int(pictures[0].shape[-2]), int(pictures[0].shape[-1]))
     with (
         torch.set_grad_enabled(recording),
         tapped(module, layers) as taps,
-        striding(module, size, len(pictures), reading.strides) as strides,
+        striding(module, size_of(pictures[0]), len(pictures), reading.strides) as strides,
     ):
         # A copy, since some models normalise their input in place, and gone before a short backward.
         inputs = [torch.stack([picture.detach() for picture in pictures]).requires_grad_(whole)]
@@ -178,26 +177,43 @@ def _run(
         check_finite(module, outputs)
         bound = [[target.bind(outputs, i) for i, target in enumerate(row)] for row in targets]
         scores = [torch.cat([b(outputs[i : i + 1]) for i, b in enumerate(row)]) for row in bound]
-    layouts = [reading.layout_of(name, tensor) for name, tensor in zip(layers, kept, strict=True)]
-    maps = [_maps(layout, tensor.detach()) for layout, tensor in zip(layouts, kept, strict=True)]
-    captured: list[list[Captured]] = [[] for _ in layers]
+    rows = [_read(reading, name, tensor) for name, tensor in zip(layers, kept, strict=True)]
+    by_target: list[list[Captured]] = []
     biased = watch.found if watch else []
     for t, score in enumerate(scores):
         wanted = [*kept, *inputs, *(one.edge for one in biased)] if recording else []
-        slopes = gradients_of(score, wanted, t < len(scores) - 1, curved)
+        slopes = gradients_of(score, wanted, t < len(scores) - 1, curved) or [None] * len(kept)
         if "gradients" in needs:
             slopes = reached(layers, kept, slopes, reading.parts)
         extra = _whole(biased, slopes[len(kept) :], reading) if whole else {}
-        for place, (name, layout) in enumerate(zip(layers, layouts, strict=True)):
-            slope = slopes[place] if recording else None
-            if curved:
-                product = hessian_product(name, kept[place], slope, layout)
-                extra["hessian_products"] = _maps(layout, product)
-            gradients = None if slope is None else _maps(layout, slope.detach())
-            captured[place].append(Captured(maps[place], gradients, **extra))
-    last = last_activation(outputs)
-    scored = [score.detach() for score in scores]
-    return Capture(outputs.detach(), bound, scored, layouts, captured, last=last, cells=strides.cells)
+        by_target.append([_captured(*pair, extra, curved) for pair in zip(rows, slopes, strict=False)])
+    captured = [list(row) for row in zip(*by_target, strict=True)]
+    last, scored = last_activation(outputs), [score.detach() for score in scores]
+    read = [row.layout for row in rows]
+    return Capture(outputs.detach(), bound, scored, read, captured, last=last, cells=strides.cells)
+
+
+class _Row(NamedTuple):
+    """A layer, what it returned, how that is read, and as maps."""
+
+    name: str
+    kept: Tensor
+    layout: Layout | Reshaped
+    activations: Activations
+
+
+def _read(reading: Reading, name: str, kept: Tensor) -> _Row:
+    layout = reading.layout_of(name, kept)
+    return _Row(name, kept, layout, _maps(layout, kept.detach()))
+
+
+def _captured(row: _Row, slope: Tensor | None, extra: dict[str, Any], curved: bool) -> Captured:
+    """What was caught of one layer for one target, of which ``slope`` is the gradient."""
+    if curved:
+        product = hessian_product(row.name, row.kept, slope, row.layout)
+        extra = {**extra, "hessian_products": _maps(row.layout, product)}
+    gradients = None if slope is None else _maps(row.layout, slope.detach())
+    return Captured(row.activations, gradients, **extra)
 
 
 def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:

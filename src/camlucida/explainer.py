@@ -117,7 +117,7 @@ class Explainer:
         entries = [registry.entry(method) if isinstance(method, str) else method for method in several(methods)]
         settings = options_by_method(entries, options)
         targets, smooth = targets_of(targets), several(smooth)
-        asked = [layer_named(self._original, one) for one in several(layers)]
+        asked = [layer_named(self._original, one) or self._asked_layer for one in several(layers)]
         prepared = [
             replace(prepare(picture, self.adapter, self.preprocess), number=number)
             for number, picture in enumerate(listed(pictures))
@@ -128,46 +128,43 @@ class Explainer:
         ways = checked(smooth)
         if not (prepared and entries and rows and asked):
             raise OptionError("explain needs at least one picture, method, target and layer")
+        return self._explained(Work(prepared, [], list(zip(entries, settings, strict=True)), rows, ways), asked)
+
+    def _explained(self, work: Work, asked: Sequence[str | None]) -> list[Explanation]:
+        """The explanations of all pictures, batch by batch, at the layers ``asked`` for."""
         ready = Ready(self.adapter, self.preprocess_name, self._reading)
         explanations: list[Explanation] = []
-        bad = 0  # pictures of batches for which the model returns nothing but NaN
-        for start, group in batches(prepared, self.batch_size):
-            with self.run_with_all(len(prepared)), of_pictures([start]):
-                names = [self.layer_names(name, group[0].tensor) for name in asked]
-            work = Work(
-                group,
-                names,
-                list(zip(entries, settings, strict=True)),
-                [row[start : start + len(group)] for row in rows],
-                ways,
-                parts=frozenset(
-                    layer
-                    for named, layer in zip(asked, names, strict=True)
-                    if named is None and self._asked_layer is None and len(layer) > 1
-                ),
-            )
-            with self.run_with_all(len(prepared)), of_pictures([start]):
-                notes = self._notes(work, asked)
-            with self.run_with_all(len(prepared)):
-                found, failed = self._explained(ready, replace(work, layer_notes=notes))
-            bad += len(group) if failed else 0
-            if failed and bad == len(prepared):
-                raise failed
-            explanations += found
+        count, bad = len(work.pictures), 0  # pictures of batches that give nothing but NaN
+        for start, group in batches(work.pictures, self.batch_size):
+            part = self._at_layers(work.part(start, len(group)), asked, (start, count))
+            with self.run_with_all(count):
+                try:
+                    explanations += explain_batch(ready, part)
+                except NotFinite:
+                    bad += len(group)
+                    if bad == count:
+                        raise
+                    explanations += [one for alone in part.split(1) for one in not_finite(ready, alone)]
         return explanations
 
-    def _explained(self, ready: Ready, work: Work) -> tuple[list[Explanation], NotFinite | None]:
-        """A batch's explanations, and the error where the model returns NaN for all of it."""
-        try:
-            return explain_batch(ready, work), None
-        except NotFinite as error:
-            return [one for part in work.split(1) for one in not_finite(ready, part)], error
+    def _at_layers(self, work: Work, asked: Sequence[str | None], which: tuple[int, int]) -> Work:
+        """The work with its layers found, and what there is to know of them.
+
+        ``which`` are the number of its first picture, and how many pictures there are in all batches.
+        """
+        start, count = which
+        with self.run_with_all(count), of_pictures([start]):
+            names = [self.layer_names(name, work.pictures[0].tensor) for name in asked]
+        chosen = [layer for named, layer in zip(asked, names, strict=True) if named is None]
+        parts = frozenset(layer for layer in chosen if len(layer) > 1)
+        work = replace(work, layers=names, parts=parts)
+        with self.run_with_all(count), of_pictures([start]):
+            return replace(work, layer_notes=self._notes(work, asked))
 
     def _notes(self, work: Work, layers: Sequence[str | None]) -> dict[str, tuple[Finding, ...]]:
         """What there is to know of the work's layers, of which those not named were chosen here."""
         like = work.pictures[0].tensor
-        asked_for = [asked or self._asked_layer for asked in layers]
-        rows = zip(asked_for, work.layers, strict=True)
+        rows = zip(layers, work.layers, strict=True)
         chosen = {name for asked, names in rows if asked is None for name in names}
         by_default = [name for name in work.names if name in chosen]
         named = [name for name in work.names if name not in chosen]

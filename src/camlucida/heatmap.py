@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from camlucida.errors import OptionError, one_of
-from camlucida.images.frame import EVEN
+from camlucida.images.frame import EVEN, size_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,7 +113,7 @@ def fuse(
         raise OptionError(one_of("fusion", how, list(HOWS), f"it is one of {', '.join(HOWS)}"))
     boxes = boxes or [EVEN.box] * len(maps)
     largest, target = max(zip(maps, boxes, strict=True), key=lambda pair: pair[0].numel())
-    size = (int(largest.shape[0]), int(largest.shape[1]))
+    size = size_of(largest)
     scaled = [one / (full or 1.0) for one, full in zip(maps, limit(maps, scale), strict=True)]
     stack = torch.stack([resample(one, size, box, target) for one, box in zip(scaled, boxes, strict=True)])
     fused: Tensor = {"mean": stack.mean(dim=0), "max": stack.amax(dim=0), "product": stack.prod(dim=0)}[how]

@@ -19,7 +19,7 @@ from camlucida.health import (
     zero_gradient,
 )
 from camlucida.heatmap import fuse, limit, principal_component, reduce, sign_clarity
-from camlucida.images.frame import EVEN, Cells
+from camlucida.images.frame import EVEN, Cells, size_of
 from camlucida.smoothing import VIEWS, merge
 from camlucida.targets import ClassProbability
 
@@ -66,7 +66,7 @@ def maps_of(
                 notes = [
                     (*noted[i], *_notes(caught, entry, captured, (place, aim, i))) for i in range(len(values))
                 ]
-                cells = caught.cells((int(values.shape[1]), int(values.shape[2])))
+                cells = caught.cells(size_of(values))
                 found[place, m, t] = [
                     Mapped(one, note, cells=cells)
                     for one, note in zip(values.cpu().float(), notes, strict=True)

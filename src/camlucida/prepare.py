@@ -12,7 +12,7 @@ from torch import Tensor
 
 from camlucida import images
 from camlucida.errors import OptionError, PictureError, one_of
-from camlucida.images import Frame
+from camlucida.images import Frame, size_of
 from camlucida.models.adapter import Adapter, Preprocess, tutorial_preprocess
 from camlucida.models.place import place_of
 from camlucida.models.preprocessing import preprocessing
@@ -73,7 +73,7 @@ def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> Prepared:
     place = place_of(adapter.module)
     if isinstance(picture, Tensor):
         tensor = _checked(picture, adapter)
-        frame = Frame.whole((int(tensor.shape[1]), int(tensor.shape[2])))
+        frame = Frame.whole(size_of(tensor))
         return Prepared(tensor.to(place.device, place.dtype), frame, None, None)
     loaded = images.opened(picture)
     tensor, frame = preprocess(loaded.picture)

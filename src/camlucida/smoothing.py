@@ -11,7 +11,7 @@ from torch import Tensor
 
 from camlucida.errors import OptionError, one_of
 from camlucida.heatmap import resample
-from camlucida.images.frame import EVEN, Cells
+from camlucida.images.frame import EVEN, Cells, size_of
 
 if TYPE_CHECKING:
     from camlucida.targets import Bound, Target
@@ -59,7 +59,7 @@ def merge(maps: Tensor, cells: Cells = EVEN) -> tuple[Tensor, Tensor]:
 
     ``cells`` says where those of each view lie on it: on the picture the mirrored ones may lie elsewhere.
     """
-    size = (int(maps.shape[1]), int(maps.shape[2]))
+    size = size_of(maps)
     turned = [resample(one, size, cells.mirrored.box, cells.box) for one in maps[len(FACTORS) :].flip(-1)]
     upright = torch.stack([*maps[: len(FACTORS)], *turned])
     return upright.mean(dim=0), upright.std(dim=0, correction=0)

@@ -76,13 +76,12 @@ class Work:
         ]
         return [view for tensor in tensors for view in views(tensor)], of_views
 
+    def part(self, start: int, count: int) -> Work:
+        """The same work on ``count`` pictures from ``start`` on."""
+        end = start + count
+        targets = [row[start:end] for row in self.targets]
+        return replace(self, pictures=self.pictures[start:end], targets=targets)
+
     def split(self, size: int) -> list[Work]:
         """The same work on at most ``size`` pictures at a time."""
-        return [
-            replace(
-                self,
-                pictures=self.pictures[start : start + size],
-                targets=[row[start : start + size] for row in self.targets],
-            )
-            for start in range(0, len(self.pictures), size)
-        ]
+        return [self.part(start, size) for start in range(0, len(self.pictures), size)]

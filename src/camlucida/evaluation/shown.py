@@ -15,7 +15,7 @@ from camlucida.errors import ModelError, TargetError
 from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.heatmap import resample
-from camlucida.images.frame import EVEN, Cells
+from camlucida.images.frame import EVEN, Cells, size_of
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.trial import Trial
 from camlucida.outputs import Activation, Rule, by_rule, is_within, rule_of
@@ -158,7 +158,7 @@ class Shown:
 
     def _whole(self, way: Way, maps: Tensor) -> Tensor:
         """A way's maps (n, height, width) at the input's size."""
-        size = (int(self.picture.shape[1]), int(self.picture.shape[2]))
+        size = size_of(self.picture)
         box = self._cells.get(way, EVEN).box
         return torch.stack([resample(one, size, box, EVEN.box) for one in maps])
 

@@ -2,7 +2,7 @@
 
 from camlucida.images.folders import find, is_picture_name, passed_over
 from camlucida.images.formats import SUFFIXES
-from camlucida.images.frame import Cells, Frame, Size
+from camlucida.images.frame import Cells, Frame, Size, size_of
 from camlucida.images.opening import PIXEL_LIMIT, Opened, load, opened
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "load",
     "opened",
     "passed_over",
+    "size_of",
 ]

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Size = tuple[int, int]  # (height, width)
 Box = tuple[float, float, float, float]  # (left, top, right, bottom)
+
+
+def size_of(tensor: Tensor) -> Size:
+    """The height and width of (…, height, width)."""
+    return int(tensor.shape[-2]), int(tensor.shape[-1])
 
 
 @dataclass(frozen=True)

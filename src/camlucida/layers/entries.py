@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlucida.images import Size
+from camlucida.images import Size, size_of
 from camlucida.layers import cache
 from camlucida.layers.fingerprint import structure_of
 from camlucida.layers.manner import Manner
@@ -27,7 +27,7 @@ class Entries:
 
         What is known from another size of input holds with this one's grids, where those are clear.
         """
-        size = (int(like.shape[-2]), int(like.shape[-1]))
+        size = size_of(like)
         if size not in self._by_size:
             kept = cache.load(self._key_for(like)) if self._key else None
             if kept is None or not cache.fits(kept, self._module):

@@ -20,13 +20,29 @@ def structure_of(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def parts_of(module: nn.Module) -> tuple[int, ...]:
-    """What changes when a module is replaced, added or taken away; cheap enough to be asked each time."""
+class Changes:
+    """Whether ``module`` has changed since it was made, or last asked for."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._parts, self._weights = _parts(module), _weights(module)
+
+    def of_parts(self) -> bool:
+        """A module was replaced, added or taken away; cheap enough to be asked each time."""
+        before, self._parts = self._parts, _parts(self._module)
+        return before != self._parts
+
+    def of_weights(self) -> bool:
+        """Weights or statistics were written to or replaced; nothing is read of their values."""
+        before, self._weights = self._weights, _weights(self._module)
+        return before != self._weights
+
+
+def _parts(module: nn.Module) -> tuple[int, ...]:
     return tuple(map(id, module.modules()))
 
 
-def weights_of(module: nn.Module) -> tuple[tuple[int, int], ...]:
-    """What changes when weights or statistics are written to or replaced; nothing is read of their values."""
+def _weights(module: nn.Module) -> tuple[tuple[int, int], ...]:
     return tuple((id(one), _version(one)) for one in chain(module.parameters(), module.buffers()))
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from camlucida.errors import LayerError, one_of
 from camlucida.health import Finding, layer_chosen, layout_unsure
-from camlucida.images import Size
+from camlucida.images import Size, size_of
 from camlucida.layers.entries import Entries
-from camlucida.layers.fingerprint import parts_of, weights_of
+from camlucida.layers.fingerprint import Changes
 from camlucida.layers.layout import Layout
 from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
 from camlucida.layers.look import Look, look
@@ -57,7 +57,7 @@ class Known:
         self._module, self._logits_of, self._read = module, logits_of, read
         self._entries = Entries(module, key)
         self._seen: OrderedDict[Size, _Seen] = OrderedDict()
-        self._parts, self._weights = parts_of(module), weights_of(module)
+        self._changes = Changes(module)
         self._embeds = embeds
         self.strides: dict[Size, Strides] = {}
         self.manner: Manner = MANNERS[0]
@@ -131,7 +131,7 @@ class Known:
         return self._seen_at(like).survey
 
     def _seen_at(self, like: Tensor) -> _Seen:
-        size = _size(like)
+        size = size_of(like)
         if size not in self._seen:
             self._seen[size] = _Seen(survey(self._module, like, self._logits_of))
             manner = self._seen[size].survey.manner
@@ -191,7 +191,7 @@ class Known:
             LayerError: it returns something else than before.
         """
         if self._read:
-            return self._read(name, tensor, _size(like))
+            return self._read(name, tensor, size_of(like))
         layout = self._entries.at(like, self.manner).judged[name].layout
         if not layout.fits(tuple(tensor.shape)):
             raise LayerError(changed(name, tuple(tensor.shape), layout))
@@ -231,18 +231,14 @@ class Known:
         try:
             return find()
         except LayerError:
-            weights = weights_of(self._module)
-            if weights == self._weights:
+            if not self._changes.of_weights():
                 raise
-            self._weights = weights
             self._forget()
         return find()
 
     def _forget_if_rebuilt(self) -> None:
-        parts = parts_of(self._module)
-        if parts != self._parts:
+        if self._changes.of_parts():
             self._forget()
-            self._parts = parts
 
     def _forget(self) -> None:
         self._seen.clear()
@@ -252,7 +248,3 @@ class Known:
 
     def _offer(self, name: str, like: Tensor) -> str:
         return offered(nearest(self.survey(like), name, partial(self.look, like)))
-
-
-def _size(like: Tensor) -> Size:
-    return int(like.shape[-2]), int(like.shape[-1])

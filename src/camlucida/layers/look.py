@@ -12,11 +12,12 @@ from camlucida.custody import lent
 from camlucida.errors import is_out_of_memory
 from camlucida.layers.layout import Layout
 from camlucida.layers.manner import Manner, run
+from camlucida.layers.repeats import alike
 from camlucida.layers.survey import Logits, Survey, shown
 from camlucida.layers.trace import traced
 from camlucida.taps import tapped
 
-_APART = 1e-3  # of the logits' spread, by which the same input may differ by rounding
+_APART = 1e-3  # of the logits' spread, by which a pooled map may differ by rounding
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,7 @@ def _look(
         name: Look(_alive(gradients.get(name)), _is_class_map(kept[name].detach(), layouts[name][0], plain))
         for name in kept
     }
-    before = seen[0].to(plain)
-    spread = max(float(before.max() - before.min()), float(before.abs().max()) * 1e-3)
-    apart = before.shape == plain.shape and float((plain - before).abs().max()) > _APART * spread + 1e-12
-    return Looks(found, apart)
+    return Looks(found, apart=not alike(seen[0].to(plain), plain))
 
 
 def _scoring(seen: Survey) -> set[tuple[int, ...]]:

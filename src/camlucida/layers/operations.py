@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from camlucida.images import size_of
 from camlucida.layers.known import Known
 from camlucida.layers.layout import Layout, readings
 
@@ -20,7 +21,7 @@ def operation_layout(known: Known, like: Tensor, tensor: Tensor, channels_last: 
     wanted = ("NHWC", "tokens") if channels_last else ("NCHW", "channels-first tokens")
     default = known.default(like).judged.values()
     others = {one.layout.prefix + one.layout.suffix: one.layout for one in default}
-    size = (int(like.shape[-2]), int(like.shape[-1]))
+    size = size_of(like)
     axis: Any = "last" if channels_last else "first"
     for found in readings(tuple(tensor.shape), len(tensor), size, axis):
         if found.kind in wanted and not found.prefix:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from camlucida.custody import in_this_thread, lent
+from camlucida.images import size_of
 from camlucida.layers.cache import Entry
 from camlucida.layers.layout import Layout, readings
 from camlucida.layers.manner import Manner, Refused, run
@@ -20,7 +21,7 @@ def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entr
     out anew.
     """
     shapes = _shapes(module, like, known, manner)
-    size = (int(like.shape[-2]), int(like.shape[-1]))
+    size = size_of(like)
     judged = {}
     for name, one in known.judged.items():
         layout = _grown(one.layout, shapes.get(name), size)

@@ -18,7 +18,7 @@ def repeats(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner) 
     with lent(module), torch.no_grad():
         alone, again = (logits_of(run(module, shown(like, 1, manner), manner))[0] for _ in range(2))
         beside = alone if manner.single else logits_of(run(module, shown(like, BATCH, manner), manner))[0]
-    return _equal(alone, again), _equal(alone, beside)
+    return alike(alone, again), alike(alone, beside)
 
 
 def not_the_same(
@@ -31,6 +31,7 @@ def not_the_same(
     return ((), False) if beside else ((leans_on_batch(),), True)
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two runs gave the same logits, but for rounding."""
     spread = max(float(one.max() - one.min()), float(one.abs().max()) * 1e-3)
     return one.shape == other.shape and float((one - other).abs().max()) <= _APART * spread + 1e-12

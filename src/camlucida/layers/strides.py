@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from camlucida.custody import in_this_thread
-from camlucida.images import Cells, Size
+from camlucida.images import Cells, Size, size_of
 from camlucida.images.frame import EVEN
 from camlucida.layers.trace import tensors_in
 
@@ -116,7 +116,7 @@ def striding(
     def noting(part: nn.Module, args: Any, output: Any) -> None:
         taken, returned = tensors_in(args)[:1], tensors_in(output)[:1]
         if taken and returned and returned[0].ndim == 4 and len(returned[0]) == batch:
-            strides.step(part, _grid(taken[0]), _grid(returned[0]))
+            strides.step(part, size_of(taken[0]), size_of(returned[0]))
 
     handles = [
         part.register_forward_hook(in_this_thread(noting))
@@ -129,10 +129,6 @@ def striding(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _grid(tensor: Tensor) -> Size:
-    return int(tensor.shape[-2]), int(tensor.shape[-1])
 
 
 def _spans(axis: _Axis, cells: int, size: int) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from camlucida.custody import lent
 from camlucida.drawing import DrawWatch
-from camlucida.images import Size
+from camlucida.images import Size, size_of
 from camlucida.layers.graph import Graph, Numbered, Paths
 from camlucida.layers.layout import Layout
 from camlucida.layers.manner import MANNERS, Manner, Refused, base_of, refusal, run
@@ -97,7 +97,7 @@ def survey(module: nn.Module, like: Tensor, logits_of: Logits) -> Survey:
 
 
 def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner) -> Survey:
-    size = (int(like.shape[-2]), int(like.shape[-1]))
+    size = size_of(like)
     batch = 1 if manner.single else BATCH
     inputs = source = shown(like, batch, manner).requires_grad_(True).clone()  # some write to their input
     light = nullcontext() if manner.recording else _saving_nothing()  # it may differentiate inside its forward

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida.errors import ModelError, OptionError, PictureError
-from camlucida.images import Frame
+from camlucida.images import Frame, size_of
 from camlucida.models.resized import check_resized
 from camlucida.outputs import Activation
 
@@ -222,7 +222,7 @@ def _size(picture: Any) -> tuple[int, int]:
     import torch
 
     if isinstance(picture, torch.Tensor):
-        return int(picture.shape[-2]), int(picture.shape[-1])
+        return size_of(picture)
     return picture.height, picture.width
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError
-from camlucida.images import Frame, Size
+from camlucida.images import Frame, Size, size_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ def measured_frame(process: Process, size: Size, quantised: bool) -> Frame:
         raise _refused("shows nothing of it")
     top, bottom = _fit(seen[1].T / full, inside.T, height, quantised)
     left, right = _fit(seen[0] / full, inside, width, quantised)
-    return Frame(size, (left, top, right, bottom), (int(seen.shape[1]), int(seen.shape[2])))
+    return Frame(size, (left, top, right, bottom), size_of(seen))
 
 
 def _fit(values: Tensor, inside: Tensor, length: int, quantised: bool) -> tuple[float, float]:

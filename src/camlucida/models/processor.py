@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import OptionError, PictureError
-from camlucida.images import Frame, Size
+from camlucida.images import Frame, Size, size_of
 from camlucida.models.adapter import Preprocess, preprocess_of
 from camlucida.models.measure import measured_frame
 from camlucida.models.resized import check_resized
@@ -74,7 +74,7 @@ def processed_size(processor: Any, channels: int) -> Size | None:
     if not any(getattr(processor, step, False) for step in ("do_resize", "do_center_crop", "val_transforms")):
         return None
     tensor, _ = processed_by(processor, channels)(Image.new("RGB", (_SQUARE, _SQUARE)))
-    return int(tensor.shape[1]), int(tensor.shape[2])
+    return size_of(tensor)
 
 
 def normalisation_of(processor: Any, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
