@@ -90,10 +90,12 @@ def test_save_raw_can_be_read_back(cat: Path) -> None:
         assert picture.format == "JPEG"
 
 
-@pytest.mark.parametrize("method", registry.entries())
-def test_every_method_runs_from_the_command_line(method: str, cat: Path) -> None:
-    run("explain", cat, "--method", method, "--out", f"{method}.png")
-    assert pixels(f"{method}.png").shape == (300, 451, 3)
+def test_every_method_runs_from_the_command_line(cat: Path) -> None:
+    asked = [part for method in registry.entries() for part in ("--method", method)]
+    run("explain", cat, *asked, "--out", "maps")
+    written = {path.name: pixels(path).shape for path in Path("maps").glob("*.png")}
+    assert len(written) == len(registry.entries())
+    assert set(written.values()) == {(300, 451, 3)}
 
 
 def test_options_reach_the_method(cat: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import product
 
 import pytest
 import torch
@@ -41,8 +42,13 @@ def plainly(module: nn.Module, inputs: Tensor, stop: threading.Event, wrong: lis
     return job
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", ["resnet", "vit", "swin"])
+OF_TOKENS = ["ablationcam", "cam", "fullgrad", "gradcam", "scorecam", "shapleycam", "smoothgradcam++"]
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [*(("resnet", method) for method in METHODS), *product(("vit", "swin"), OF_TOKENS)],
+)
 def test_a_thread_that_runs_the_model_sees_nothing(family: str, method: str) -> None:
     module = zoo.FAMILIES[family]()
     explainer, stop, wrong = Explainer(module), threading.Event(), list[str]()

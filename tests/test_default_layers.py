@@ -364,7 +364,10 @@ def test_an_embedding_has_no_top_class() -> None:
 
 def test_a_pool_that_makes_more_positions_than_it_gets_is_none() -> None:
     """As VGG does on small pictures: 1×1 becomes 7×7 of one value."""
-    module = zoo.redraw(torchvision.models.vgg11(num_classes=4))
+    with torch.device("meta"):
+        module = torchvision.models.vgg11(num_classes=4)
+    module.classifier = nn.Sequential(nn.Flatten(), nn.Linear(512 * 49, 4))  # its own has 100 million weights
+    module = zoo.redraw(module.to_empty(device="cpu")).eval()
     (found,) = Explainer(module).explain(inputs(32, 32), targets=[1])
     assert found.layer != "avgpool"
     assert not zoo.is_flat(found.heatmap)

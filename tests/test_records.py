@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def items(tmp_path: Path) -> list[Item]:
     return [Item(picture(tmp_path / "photos" / f"{i}.png", i)) for i in range(3)]
 
 
+@cache
+def resnet() -> Explainer:
+    return Explainer(zoo.resnet(), preprocess=SMALL)
+
+
 def measured(
     folder: Path,
     items: Sequence[Any],
@@ -51,7 +57,7 @@ def measured(
     **settings: Any,
 ) -> Evaluation:
     """A run as the command makes it, and how many variants of pictures it ran."""
-    explainer = settings.get("explainer") or Explainer(zoo.resnet(), preprocess=SMALL)
+    explainer = settings.get("explainer") or resnet()
     options, given = settings.get("options", {}), settings.get("given", {})
     judge = Judge(explainer, ways_of(methods), measures_of(metrics, given), settings.get("seed", 0), options)
     of = what_rows_are_of(explainer, judge.seed)
