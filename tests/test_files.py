@@ -17,7 +17,8 @@ from PIL import Image
 from skimage import data
 
 from camlucida import files
-from camlucida.cli.options import ModelOptions, Result
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import Result
 from camlucida.cli.outputs import Outputs, inputs_of, numbered, shortened
 from camlucida.errors import OutputError
 from camlucida.explanation import Explanation

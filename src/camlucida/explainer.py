@@ -26,7 +26,7 @@ from camlucida.layers.reshaped import Read, reading_by
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import described, load, split_layer
 from camlucida.models.place import move
-from camlucida.prepare import batches, listed, prepare, preprocess_named
+from camlucida.prepare import batches, listed, prepare, prepared_by
 from camlucida.settings import ExplainSettings, Options, Settings, cache_key, checked_settings
 from camlucida.shared_copy import refresh, shared_copy
 from camlucida.smoothing import Smooth, checked
@@ -45,8 +45,9 @@ class Explainer:
             - ``weights``: "pretrained", "random" (seeded) or a file; for names only.
             - ``device``: "auto" takes the best there is for names and leaves a module where it is.
             - ``dtype``: "float32", "float16", …; None keeps the model's own. For names only.
-            - ``preprocess``: "model" for the checkpoint's own, "tutorial" for the tutorial's, or a torchvision
-              Compose.
+            - ``preprocess``: "model" for the checkpoint's own, "tutorial" for the tutorial's, a torchvision
+              Compose, or what is to be changed in the checkpoint's own, of {"size": 224, "crop": 0.875,
+              "interpolation": "bilinear", "mean": 0.5, "std": 0.5}.
             - ``batch_size``: how many pictures go through the model at once (8).
             - ``labels``: the classes' names: a sequence, or a text or JSON file.
             - ``logits_of``: output → logits (batch, classes), where the model returns several tensors.
@@ -80,7 +81,8 @@ class Explainer:
         move(self.module, isinstance(model, str), chosen["device"], chosen["dtype"])
         preprocess = chosen["preprocess"]
         self.preprocess_name = preprocess if isinstance(preprocess, str) else "own"
-        self.preprocess = preprocess_named(preprocess, self.adapter)
+        self.adapter = prepared_by(preprocess, self.adapter)
+        self.preprocess = self.adapter.preprocess
         self.batch_size = chosen["batch_size"]
         self._given = (chosen["args"], chosen["kwargs"])
         key = cache_key(self.adapter) if chosen["cache"] and isinstance(model, str) else None

@@ -29,7 +29,10 @@ _PACKAGES = ("camlucida", "torch", "timm", "torchvision", "transformers", "numpy
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made an explanation: model and its weights, layer and its layout, method and its options."""
+    """What made an explanation: model and its weights, layer and its layout, method and its options.
+
+    ``preprocessing`` is what was done with the picture, in numbers (``models.recipe``).
+    """
 
     model: str
     weights: str
@@ -40,6 +43,7 @@ class Provenance:
     preprocess: str
     versions: Mapping[str, str]
     smooth: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +203,9 @@ class Explanation:
             label=facts["label"],
             score=facts["score"],
             probability=facts["probability"],
-            provenance=Provenance(**{name: facts[name] for name in names} | {"smooth": tuple(facts["smooth"])}),
+            provenance=Provenance(
+                **{name: facts[name] for name in names if name in facts} | {"smooth": tuple(facts["smooth"])}
+            ),
             frame=Frame(**{name: tuple(value) for name, value in facts["frame"].items()}),
             shown=Image.fromarray(found.arrays["picture"]),
             source=None if facts["source"] is None else Path(facts["source"]),

@@ -19,6 +19,7 @@ from camlucida.cli.doctor import doctor
 from camlucida.cli.drawing import explain
 from camlucida.cli.listing import clear, layers, methods, metrics, models
 from camlucida.cli.measuring import evaluate, recommend
+from camlucida.cli.model_options import joined
 from camlucida.cli.run import DEBUG
 from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
@@ -46,7 +47,7 @@ def _launch(
     if not debug:
         sys.excepthook = _briefly
     try:
-        app(tokens, exit_on_error=False, print_error=False)
+        app(joined(tokens), exit_on_error=False, print_error=False)
     except CamlucidaError as error:
         if debug:
             raise

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlucida.cli.options import ModelOptions, Question, Result, slug
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import Question, Result, slug
 from camlucida.cli.outputs import Outputs, inputs_of, numbered
 from camlucida.cli.run import Fields, each_picture, fields_of, name_of_target, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting

@@ -11,7 +11,7 @@ from camlucida.cli.talk import say_error, say_note, tracked
 from camlucida.tables import counted
 
 if TYPE_CHECKING:
-    from camlucida.cli.options import ModelOptions
+    from camlucida.cli.model_options import ModelOptions
     from camlucida.evaluation.judge import Judge
     from camlucida.evaluation.run import Advice, Evaluation
 

@@ -13,7 +13,8 @@ from cyclopts import Group, Parameter
 
 from camlucida.cli.listing import print_table
 from camlucida.cli.measured import say_end, say_failed, say_next, timed
-from camlucida.cli.options import SEVERAL, ModelOptions, check_folder, parsed_options
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import SEVERAL, check_folder, parsed_options
 from camlucida.cli.outputs import inputs_of
 from camlucida.cli.talk import say_note, tracked, waiting
 from camlucida.errors import CamlucidaError

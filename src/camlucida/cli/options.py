@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from warnings import catch_warnings, simplefilter
 
 from cyclopts import Group, Parameter
 
-from camlucida.cli.talk import say_note
-from camlucida.errors import CamlucidaWarning, OptionError
+from camlucida.errors import OptionError
 from camlucida.files import is_folder
 
 if TYPE_CHECKING:
-    from camlucida.explainer import Explainer
     from camlucida.metrics.registry import Metric
     from camlucida.registry import Entry
     from camlucida.smoothing import Smooth
@@ -26,61 +23,8 @@ SEVERAL = Parameter(
 _METHOD = Parameter(name=["--method", "-m"], negative="", consume_multiple=False, show_default=False)
 _OUT = Parameter(name=["--out", "-o"], group=Group("Output", sort_key=4), negative="")
 _DRAWN = (".png", ".jpg", ".jpeg", ".webp")
-_MODEL = Group("Model", sort_key=2)
 _DRAWING = Group("Drawing", sort_key=3)
 _OUTPUT = Parameter(group=Group("Output", sort_key=4), negative="")
-
-
-@Parameter(name="*", group=_MODEL)
-@dataclass(frozen=True)
-class ModelOptions:
-    """How a model is made ready."""
-
-    weights: str = "pretrained"
-    """'pretrained', 'random' (seeded, and stamped on the picture), or a file: safetensors or a checkpoint."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the model runs; auto takes the best there is."""
-
-    dtype: Literal["float16", "bfloat16", "float32", "float64"] | None = None
-    """In which numbers the model runs, its own unless said."""
-
-    preprocess: Literal["model", "tutorial"] = "model"
-    """'model' is the checkpoint's own; 'tutorial' squashes to 224×224 with mean and deviation 0.5."""
-
-    labels: Path | None = None
-    """The classes' names: a text file with one a line, or JSON."""
-
-    activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
-    """What makes probabilities of the model's outputs; auto sees whether they are such already. With none, or
-    where auto cannot tell, scores are shown and measured as they are."""
-
-    no_cache: Annotated[bool, Parameter(negative="")] = False
-    """Find out about the model's layers anew, and keep nothing of it on disk."""
-
-    def explainer(self, model: str) -> Explainer:
-        """The model, ready; what loading it warns of is a note."""
-        with catch_warnings(record=True) as warned:
-            simplefilter("always", CamlucidaWarning)
-            explainer = self._loaded(model)
-        for one in warned:
-            if issubclass(one.category, CamlucidaWarning):
-                say_note(str(one.message), quiet=False)
-        return explainer
-
-    def _loaded(self, model: str) -> Explainer:
-        from camlucida.explainer import Explainer
-
-        return Explainer(
-            model,
-            weights=self.weights,
-            device=self.device,
-            dtype=self.dtype,
-            preprocess=self.preprocess,
-            labels=self.labels,
-            activation=self.activation,
-            cache=not self.no_cache,
-        )
 
 
 @Parameter(name="*")

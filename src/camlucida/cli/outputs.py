@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camlucida.cli.options import ModelOptions, Result
+    from camlucida.cli.model_options import ModelOptions
+    from camlucida.cli.options import Result
 
 _LONGEST = 255 - len("-12.webp")  # bytes of a name on most disks, less its number and suffix
 

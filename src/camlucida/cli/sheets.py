@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from camlucida.cli.options import SEVERAL, ModelOptions, Question, Result, slug
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import SEVERAL, Question, Result, slug
 from camlucida.cli.outputs import Outputs, inputs_of
 from camlucida.cli.run import Fields, each_picture, name_of_target, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting

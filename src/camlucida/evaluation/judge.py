@@ -18,7 +18,7 @@ from camlucida.evaluation.scorer import Count
 from camlucida.evaluation.shown import Bench, Shown, Way
 from camlucida.evaluation.truth import mask_of
 from camlucida.explainer import Explainer
-from camlucida.prepare import prepare
+from camlucida.prepare import input_size, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ class Judge:
         Tried on a picture of noise, with a mask in its middle; what goes wrong with that in other ways says
         nothing.
         """
-        size = self.explainer.adapter.input_size or (3, 224, 224)
+        size = input_size(self.explainer.adapter)
         noise = torch.randn(*size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         down, across = size[1] // 4, size[2] // 4
         mask = torch.zeros(size[1], size[2], dtype=torch.bool)

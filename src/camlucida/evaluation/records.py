@@ -147,14 +147,14 @@ class Records:
 
 def what_rows_are_of(explainer: Explainer, seed: int) -> dict[str, Any]:
     """The model, its weights to the last number, what pictures are made into, and the seed of what is drawn."""
-    adapter = explainer.adapter
+    adapter, recipe = explainer.adapter, explainer.preprocess.recipe
     return {
         "model": explainer.title,
         "weights": adapter.weights,
         "fingerprint": of_model(explainer.module),
         "activation": adapter.activation,
         "preprocess": explainer.preprocess_name,
-        "preprocessing": without_addresses(repr(explainer.preprocess)),
+        "preprocessing": [str(recipe), *map(without_addresses, recipe.steps)],
         "dtype": str(next((one.dtype for one in explainer.module.parameters()), None)),
         "seed": seed,
         "camlucida": __version__,

@@ -15,14 +15,7 @@ from camlucida.models.adapter import Adapter, no_preprocess
 from camlucida.models.head import head_of
 from camlucida.models.keys import MERGE, classes_in, fitted
 from camlucida.models.processor import configured_size, normalisation_of, processed_by, processed_size
-from camlucida.models.weights import (
-    HUB_FILES,
-    SEED,
-    cached,
-    check_hub,
-    first_line,
-    tensors_in,
-)
+from camlucida.models.weights import HUB_FILES, SEED, cached, check_hub, first_line, tensors_in
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +75,8 @@ def adapt(module: nn.Module, name: str, weights: str, processor: Any) -> Adapter
     """A model of transformers with its image processor, None where it has none."""
     config: Any = module.config
     channels = int(getattr(config, "num_channels", 3))
-    preprocess = no_preprocess if processor is None else processed_by(processor, channels)
+    said = f"the image processor of {name}"
+    preprocess = no_preprocess if processor is None else processed_by(processor, channels, said)
     size = configured_size(config) if processor is None else processed_size(processor, channels)
     return Adapter(
         module=module,

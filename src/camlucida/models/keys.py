@@ -96,3 +96,17 @@ def classes_in(state: Mapping[str, Tensor], module: nn.Module, classes: int) -> 
 
 def _differs_in_classes(ours: Tensor, theirs: Tensor, classes: int) -> bool:
     return ours.ndim > 0 and ours.shape[0] == classes and ours.shape[1:] == theirs.shape[1:]
+
+
+def ends_in(module: nn.Module, classes: int, but: tuple[str, ...] = ()) -> bool:
+    """Whether the last linear layer or convolution, of those whose names begin with none of ``but``, gives
+    ``classes`` numbers.
+    """
+    from torch import nn
+
+    layers = [
+        part
+        for name, part in module.named_modules()
+        if isinstance(part, (nn.Linear, nn.Conv2d)) and not name.startswith(but)
+    ]
+    return bool(layers) and layers[-1].weight.shape[0] == classes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,12 @@ from camlucida.files import is_file, is_folder
 from camlucida.models import embedded, huggingface, own
 from camlucida.models import timm as timm_models
 from camlucida.models import torchvision as torchvision_models
-from camlucida.models.adapter import Adapter, logits_by, no_preprocess
+from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models.beside import beside_weights
+from camlucida.models.keys import ends_in
 from camlucida.models.labels import labels_from
-from camlucida.models.preprocessing import preprocessing
+from camlucida.models.logits import logits_by
+from camlucida.models.preprocessing import as_told, channels_of, preprocessing, with_preprocess
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,14 +45,35 @@ def load(model: Any, weights: str | Path = "pretrained") -> Adapter:
         return _adapt_module(bare(model))
     if not isinstance(model, str):
         raise ModelError(f"a model is a timm name or an nn.Module, got {type(model).__name__}")
+    adapter, told = _named(model, str(weights))
+    if str(weights) in ("pretrained", "random"):
+        return adapter
+    beside = beside_weights(Path(weights))
+    if not told.labels and beside.labels and ends_in(adapter.module, len(beside.labels)):
+        adapter = replace(adapter, labels=beside.labels)
+    return adapter if told.preprocess else as_told(adapter, beside, Path(weights))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a factory says itself, which stands before what a file says."""
+
+    preprocess: bool = False
+    labels: bool = False
+
+
+def _named(model: str, weights: str) -> tuple[Adapter, _Told]:
+    """The model of this name, and what a factory told of it."""
     if own.is_own(model):
-        return _adapt_made(own.load(model, str(weights)), model, str(weights))
+        made = own.load(model, weights)
+        told = _Told(made.preprocess is not None, made.labels is not None)
+        return _adapt_made(made, model, weights), told
     for prefix, load_named in _LOADERS.items():
         if model.startswith(prefix):
-            return load_named(model.removeprefix(prefix), str(weights))
-    if str(weights) == "pretrained" and model in embedded.EMBEDDED:
-        return timm_models.adapt(embedded.load_embedded(model), model, "pretrained")
-    return _load_timm(model, str(weights))
+            return load_named(model.removeprefix(prefix), weights), _Told()
+    if weights == "pretrained" and model in embedded.EMBEDDED:
+        return timm_models.adapt(embedded.load_embedded(model), model, "pretrained"), _Told()
+    return _load_timm(model, weights), _Told()
 
 
 def _load_timm(name: str, weights: str) -> Adapter:
@@ -135,8 +159,7 @@ def _adapt_made(made: own.Made, name: str, weights: str) -> Adapter:
     if weights != "pretrained":
         adapter = replace(adapter, weights=weights)
     if made.preprocess is not None:
-        channels = 3 if adapter.input_size is None else adapter.input_size[0]
-        adapter = replace(adapter, preprocess=preprocessing(made.preprocess, channels), normalisation=None)
+        adapter = with_preprocess(adapter, preprocessing(made.preprocess, channels_of(adapter), name))
     return described(adapter, made.labels)
 
 
