@@ -77,7 +77,7 @@ def test_what_others_wrote_is_not_replaced_unless_asked(tmp_path: Path, name: st
     before = path.read_bytes()
     with (
         pytest.raises(
-            OutputError, match=rf"{name} is there already and camlucida did not write it: .*--overwrite"
+            OutputError, match=rf"{name} is there already and camlucida did not write it: .*overwrite=True"
         ),
         written_whole(path),
     ):

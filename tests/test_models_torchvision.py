@@ -173,7 +173,7 @@ def test_a_download_that_fails(monkeypatch):
 
     monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy"})
     monkeypatch.setattr("torch.hub.urlopen", broken)
-    with pytest.raises(ModelError, match=r"torchvision cannot get https.*reset by peer.*--weights"):
+    with pytest.raises(ModelError, match=r"torchvision cannot get https.*reset by peer.*weights="):
         load("torchvision:resnet18")
 
 

@@ -205,7 +205,7 @@ def test_a_line_that_is_no_row_is_left_out(tmp_path: Path, items: list[Item], da
 @pytest.mark.parametrize("content", [b"my own notes\n", b"\xff\xfe\x00", b'{"ways": ["gradcam"]}\n', b"\n"])
 def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, items: list[Item], content: bytes) -> None:
     (tmp_path / "rows.jsonl").write_bytes(content)
-    with pytest.raises(OutputError, match="give another --out or remove it"):
+    with pytest.raises(OutputError, match="give another folder or remove it"):
         measured(tmp_path, items)
     assert (tmp_path / "rows.jsonl").read_bytes() == content
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from camlucida.errors import CamlucidaError
+from camlucida.errors import CamlucidaError, setting
 from camlucida.layers.probe import told
 from camlucida.models.place import place_of
 from camlucida.prepare import input_size
@@ -74,7 +74,7 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     yield "input", "×".join(map(str, picture.shape))
     yield "prepared", str(explainer.preprocess.recipe)
     yield "pictures", _seen(explainer)
-    yield "classes", "named" if adapter.labels else "not named: give `--labels FILE`"
+    yield "classes", "named" if adapter.labels else f"not named: give {setting('labels', 'FILE')}"
     with explainer.run_with_all():
         choice = explainer.known.default(picture)
         looked = explainer.known.survey(picture)

@@ -83,7 +83,7 @@ def spoken(command: str, python: str) -> str:
 def setting(name: str, value: str = "…") -> str:
     """How a setting is given: `--weights random`, weights="random"; a value in capitals stands for any."""
     flag = f"--{_FLAGS.get(name, name).replace('_', '-')}"
-    shown = value if value.isupper() or not value.isidentifier() else f'"{value}"'
+    shown = value if value.isupper() or value == "…" else f'"{value}"'
     return spoken(f"`{flag} {value}`" if value != "…" else f"`{flag}`", f"{name}={shown}")
 
 

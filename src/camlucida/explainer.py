@@ -102,11 +102,11 @@ class Explainer:
     ) -> list[Explanation]:
         """Explanations in the order pictures × layers × methods × targets, each of them one or a list.
 
-        ``pictures`` is one or a list of: path, PIL picture, uint8 array (height, width[, channels]), or float
-        tensor (channels, height, width), which is taken as the model's input as it is; a float tensor
-        (batch, channels, height, width) is a batch of those. A target is None for the top class, a class
-        index or name, a Target, a callable, or PerPicture. A method is a name that ``camlucida methods`` lists,
-        or a ``registry.Entry`` of your own; ``options`` gives methods' options by name.
+        ``pictures`` is one or a list of: path, bytes, open file, PIL picture, uint8 array (height, width[,
+        channels]), or float tensor (channels, height, width), which is taken as the model's input as it is; a
+        float tensor (batch, channels, height, width) is a batch of those. A target is None for the top class, a
+        class index or name, a Target, a callable, or PerPicture. A method is a name that ``camlucida methods``
+        lists, or a ``registry.Entry`` of your own; ``options`` gives methods' options by name.
         A layer "a+b" is the mean of both layers' maps, each scaled to its largest magnitude. ``smooth`` takes
         "aug" (the mean over six views of the picture, mirrored and scaled) and "eigen" (the first principal
         component of the channels' contributions, in place of their sum).

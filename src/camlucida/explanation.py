@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida import saved
-from camlucida.errors import OptionError
+from camlucida.errors import OptionError, spoken
 from camlucida.files import png_bytes, save_picture
 from camlucida.health import Finding, examine
 from camlucida.heatmap import Scale, lay, limit
@@ -138,7 +138,8 @@ class Explanation:
         if show == "map":
             return self.heatmap
         if show != "spread" or self.spread is None:
-            raise OptionError(f"there is no {show} to show: 'spread' comes with aug smoothing (`--aug-smooth`)")
+            asked = spoken("`--aug-smooth`", 'smooth="aug"')
+            raise OptionError(f"there is no {show} to show: 'spread' comes with aug smoothing ({asked})")
         return self.spread
 
     def save(

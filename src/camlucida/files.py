@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camlucida import __version__
-from camlucida.errors import OptionError, OutputError, printable
+from camlucida.errors import OptionError, OutputError, printable, spoken
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -86,7 +86,7 @@ def check_writable(path: Path, never: Sequence[Path] = (), overwrite: bool = Fal
         if not overwrite and not is_own(path):
             raise OutputError(
                 f"{printable(path)} is there already and camlucida did not write it: give another name or "
-                "folder, or let it be replaced (`--overwrite`, in Python overwrite=True)"
+                f"folder, or let it be replaced ({spoken('`--overwrite`', 'overwrite=True')})"
             )
 
 

@@ -18,6 +18,7 @@ from camlucida.models.changed import changed
 from camlucida.models.place import place_of
 from camlucida.models.preprocessing import (
     channels_of,
+    known_channels,
     preprocessing,
     size_given,
     warn_of_doubt,
@@ -64,10 +65,10 @@ def prepared_by(preprocess: Any, adapter: Adapter) -> Adapter:
             return with_preprocess(adapter, tutorial_preprocess)
         warn_of_doubt(adapter.preprocess)
         return adapter
-    channels = channels_of(adapter)
     if isinstance(preprocess, Mapping):
-        return with_preprocess(adapter, changed(adapter.preprocess, preprocess, channels, "given"))
-    return with_preprocess(adapter, preprocessing(preprocess, channels))
+        numbers = changed(adapter.preprocess, preprocess, channels_of(adapter), "given")
+        return with_preprocess(adapter, numbers)
+    return with_preprocess(adapter, preprocessing(preprocess, known_channels(adapter)))
 
 
 def input_size(adapter: Adapter) -> tuple[int, int, int]:

@@ -20,10 +20,10 @@ from camlucida.cli.drawing import explain
 from camlucida.cli.listing import clear, layers, methods, metrics, models
 from camlucida.cli.measuring import evaluate, recommend
 from camlucida.cli.model_options import joined
-from camlucida.cli.run import DEBUG
+from camlucida.cli.run import DEBUG, STDIN
 from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
-from camlucida.errors import CamlucidaError
+from camlucida.errors import CamlucidaError, on_command_line
 
 app = App(
     name="camlucida",
@@ -47,7 +47,11 @@ def _launch(
     if not debug:
         sys.excepthook = _briefly
     try:
-        app(joined(tokens), exit_on_error=False, print_error=False)
+        app(
+            joined([STDIN.as_posix() if token == "-" else token for token in tokens]),
+            exit_on_error=False,
+            print_error=False,
+        )
     except CamlucidaError as error:
         if debug:
             raise
@@ -67,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say_error("results go to standard output, which is closed: leave it open, or send it to a file")
         raise SystemExit(2)
     try:
-        app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        with on_command_line():
+            app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         say_error(f"{str(error).rstrip('.')}; `camlucida {_command_in(arguments)}--help` lists what there is")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from camlucida.cli.model_options import ModelOptions
 from camlucida.cli.options import Question, Result, slug
 from camlucida.cli.outputs import Outputs, inputs_of, numbered
-from camlucida.cli.run import Fields, each_picture, fields_of, name_of_target, pictures_in, stems_of
+from camlucida.cli.run import Fields, each_picture, fields_of, name_of_target, picture_at, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def explain(
     Parameters
     ----------
     pictures
-        Picture files, or folders of them.
+        Picture files, or folders of them; - reads one from standard input.
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory, a function that returns a module,
         (module, preprocess) or (module, preprocess, labels); `name#layer` picks a layer.
@@ -48,7 +48,7 @@ def explain(
 
     def one(path: Path, stem: str) -> Iterator[Fields]:
         explanations = explainer.explain(
-            path, question.method, question.targets, layers, settings, question.smooth
+            picture_at(path), question.method, question.targets, layers, settings, question.smooth
         )
         yield from _written(explanations, _names(stem, explanations), outputs)
 

@@ -124,7 +124,7 @@ def joined(tokens: Sequence[str]) -> list[str]:
     So an option of several numbers takes no picture that is named behind it.
     """
     found: list[str] = []
-    numbers = 0  # so many of them stand behind the option, -1 where there is none
+    numbers = -1  # so many of them stand behind the option; -1 where there is none
     for token in tokens:
         if numbers >= 0 and _is_number(token):
             if numbers:

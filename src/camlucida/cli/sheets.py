@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from camlucida.cli.model_options import ModelOptions
 from camlucida.cli.options import SEVERAL, Question, Result, slug
 from camlucida.cli.outputs import Outputs, inputs_of
-from camlucida.cli.run import Fields, each_picture, name_of_target, pictures_in, stems_of
+from camlucida.cli.run import Fields, each_picture, name_of_target, picture_at, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
 from camlucida.errors import OptionError
 
@@ -36,7 +36,7 @@ def compare(
     Parameters
     ----------
     pictures
-        Picture files, or folders of them.
+        Picture files, or folders of them; - reads one from standard input.
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; repeat it for several.
     tutorial
@@ -70,7 +70,7 @@ def draw_sheets(
             explainers.append(options.explainer(name))
 
     def one(path: Path, stem: str) -> Iterator[Fields]:
-        sheet = compare_with(explainers, [path], asked)
+        sheet = compare_with(explainers, [picture_at(path)], asked)
         yield from _written(sheet, f"{stem}-compare", outputs)
 
     each_picture(paths, one, "comparing", result)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from camlucida.errors import CamlucidaError, LayerError, OptionError
+from camlucida.errors import CamlucidaError, LayerError, OptionError, setting
 from camlucida.evaluation.cascade import randomised
 from camlucida.evaluation.scorer import Count
 from camlucida.evaluation.shown import Bench, Shown, Way
@@ -112,7 +112,7 @@ class Judge:
         if names and blind:
             raise OptionError(
                 f"{', '.join(names)} needs to know where the object is, and nothing says so for {blind.path}: "
-                "give a table with boxes, or masks (`--masks FOLDER`)"
+                f"give a table with boxes, or masks ({setting('masks', 'FOLDER')})"
             )
 
     def rows(self, item: Item | Given, wanted: Mapping[Way, Measures] | None = None) -> list[Row]:

@@ -106,11 +106,11 @@ class Records:
             content = self.path.read_bytes() if self.path.exists() else b""
         except OSError as error:
             raise OutputError(
-                f"{self.path} cannot be read or written ({error.strerror or error}), give another --out"
+                f"{self.path} cannot be read or written ({error.strerror or error}), give another folder"
             ) from error
         if content and not content.startswith(_BEGINS):
             raise OutputError(
-                f"{self.path} is no file of rows of this version of camlucida, give another --out or remove it"
+                f"{self.path} is no file of rows of this version of camlucida, give another folder or remove it"
             )
         lines = content.split(b"\n")[1:]
         return lines[:-1] if lines and not lines[-1] else lines

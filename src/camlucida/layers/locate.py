@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from camlucida.errors import LayerError
+from camlucida.errors import LayerError, setting
 from camlucida.layers.branches import branches, only_scores
 from camlucida.layers.layout import Layout
 from camlucida.layers.look import Look
@@ -192,7 +192,7 @@ def _remarks(survey: Survey, places: list[Place]) -> Iterable[str]:
 
 
 def _refusal(survey: Survey, tried: Sequence[Place]) -> str:
-    hint = "name one (`--layer`, `layers=[…]`), `camlucida layers MODEL` lists them"
+    hint = f"name one ({setting('layers', 'NAME')}), `camlucida layers MODEL` lists them"
     if not any(place.layouts for place in survey.places):
         return "this model has no layer whose output has positions, so that there is nothing to draw"
     if not survey.paths:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from camlucida.errors import OptionError, PictureError
+from camlucida.errors import OptionError, PictureError, is_out_of_memory, spoken
 from camlucida.images import Frame
 from camlucida.models.logits import logits_of
 from camlucida.models.recipe import NOBODY, Preprocess, Recipe, recipe_of_steps
 from camlucida.models.resized import check_resized
 from camlucida.outputs import Activation
+from camlucida.own_errors import ORDINARY
+from camlucida.tables import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,10 +55,11 @@ class Adapter:
 GIVEN = "the transform that was given"
 
 
-def preprocess_of(transform: Any, channels: int = 3, source: str = GIVEN) -> Preprocess:
+def preprocess_of(transform: Any, channels: int | None = None, source: str = GIVEN) -> Preprocess:
     """A preprocessing that also says where its output lies on the picture, from a torchvision-style Compose.
 
-    Its steps are run one by one, and the frame follows the picture's size from step to step.
+    Its steps are run one by one, and the frame follows the picture's size from step to step. ``channels`` are
+    those that the model takes, None where nobody knows.
 
     Raises:
         OptionError: ``transform`` is not a sequence of steps (here), or a step changes the picture's
@@ -72,10 +75,9 @@ def preprocess_of(transform: Any, channels: int = 3, source: str = GIVEN) -> Pre
     def preprocess(picture: Image) -> tuple[Tensor, Frame]:
         import torch
 
-        if channels not in (1, 3):
+        if channels not in (None, 1, 3):
             raise PictureError(
-                f"this model takes {channels} channels and a picture has three: pass the input itself as a "
-                f"float tensor ({channels}, height, width)"
+                f"this model takes {channels} channels and a picture has three: " + other_channels(channels)
             )
         frame = Frame.whole((picture.height, picture.width))
         current: Any = picture.convert("L") if channels == 1 else picture
@@ -83,13 +85,48 @@ def preprocess_of(transform: Any, channels: int = 3, source: str = GIVEN) -> Pre
             _check_step(step)
             if type(step).__name__ in _RESIZES:
                 check_resized(step, _size(current))
-            current = step(current)
+            current = _done(step, current)
             frame = _follow(step, frame, _size(current))
         if not isinstance(current, torch.Tensor) or current.ndim != 3:
             raise OptionError("preprocess must end in a tensor (channels, height, width): add ToTensor()")
+        if channels not in (None, len(current)):
+            raise OptionError(
+                f"preprocess gives {counted(len(current), 'channel')} and the model takes {channels}: make it "
+                f"{channels}, such as by Grayscale({channels})"
+            )
         return current, frame
 
     return Preprocess(preprocess, recipe_of_steps(steps, source))
+
+
+def own_steps() -> str:
+    """How a user gives steps that can be followed."""
+    return spoken(
+        "have a factory return a torchvision Compose behind the module",
+        "pass preprocess= (a torchvision Compose)",
+    )
+
+
+def other_channels(channels: int) -> str:
+    """What to do where no picture has as many channels as the model takes."""
+    return spoken(
+        "in Python its input can be given as it is",
+        f"pass the input itself as a float tensor ({channels}, height, width)",
+    )
+
+
+def _done(step: Any, current: Any) -> Any:
+    """What a step makes of the picture; what it raises, with what it was given."""
+    try:
+        return step(current)
+    except ORDINARY as error:
+        if is_out_of_memory(error):
+            raise
+        grey = getattr(current, "mode", "") == "L" or getattr(current, "shape", (0,))[0] == 1
+        said = "one channel, as the model takes" if grey else "three channels"
+        raise OptionError(
+            f"preprocess step {step} cannot take this picture, which has {said} ({error}): write it for that"
+        ) from error
 
 
 _CROPS = ("CenterCrop", "CenterCropOrPad")
@@ -139,9 +176,13 @@ def _tutorial(picture: Image) -> tuple[Tensor, Frame]:
 def _refused(picture: Image) -> tuple[Tensor, Frame]:
     """For a module that nobody describes."""
     raise PictureError(
-        "this model does not say how a picture becomes its input: pass preprocess= (a torchvision Compose), "
-        "have the factory return it behind the module, take `--preprocess tutorial`, or pass the input itself "
-        "as a float tensor"
+        "this model does not say how a picture becomes its input: "
+        + spoken(
+            "give `--size`, `--mean` and `--std`, have a factory return a torchvision Compose behind the "
+            "module, or take `--preprocess tutorial`",
+            'give preprocess={"size": …, "mean": …, "std": …} or a torchvision Compose, or pass the input '
+            "itself as a float tensor",
+        )
     )
 
 

@@ -19,7 +19,7 @@ from camlucida.models.beside import beside_weights
 from camlucida.models.keys import ends_in
 from camlucida.models.labels import labels_from
 from camlucida.models.logits import logits_by
-from camlucida.models.preprocessing import as_told, channels_of, preprocessing, with_preprocess
+from camlucida.models.preprocessing import as_told, known_channels, preprocessing, with_preprocess
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,8 +102,8 @@ def _check_name(name: str) -> None:
 
     if Path(name).suffix.lower() in _OF_WEIGHTS:
         raise ModelError(
-            f"{name} is the name of a file of weights: name the model that they are for as well, "
-            f"`--model resnet50 --weights {name}`, in Python weights={name!r}"
+            f"{name} is the name of a file of weights: name the model that they are for as well, such as "
+            f"resnet50@{name}"
         )
     prefix, colon, _ = name.partition(":")
     if colon:
@@ -159,7 +159,7 @@ def _adapt_made(made: own.Made, name: str, weights: str) -> Adapter:
     if weights != "pretrained":
         adapter = replace(adapter, weights=weights)
     if made.preprocess is not None:
-        adapter = with_preprocess(adapter, preprocessing(made.preprocess, channels_of(adapter), name))
+        adapter = with_preprocess(adapter, preprocessing(made.preprocess, known_channels(adapter), name))
     return described(adapter, made.labels)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from camlucida.errors import ModelError
+from camlucida.errors import ModelError, spoken
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +35,7 @@ def logits_of(output: Any) -> Tensor:
         if fitting:
             offered = " and ".join(f"{path} {tuple(one.shape)}" for path, one in fitting)
             raise ModelError(
-                f"a classifier returns logits (batch, classes), and here {offered} may be meant: say which by "
-                "Explainer(model, logits_of=lambda output: …)"
+                f"a classifier returns logits (batch, classes), and here {offered} may be meant: {_own_way()}"
             )
     raise _no_logits(type(output).__name__ if not tensors else _listed(tensors))
 
@@ -55,6 +54,15 @@ def logits_by(function: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
     return chosen
 
 
+def _own_way() -> str:
+    """How a user says where the logits are."""
+    wrapped = "wrap it in a module whose forward returns them"
+    return spoken(
+        f"{wrapped} (`--model file.py:factory`)",
+        f"{wrapped}, or say where they are by Explainer(model, logits_of=lambda output: …)",
+    )
+
+
 def check_rows(logits: Tensor, pictures: int) -> None:
     """Refuse logits of another number of pictures than the model was given: then the first axis is another.
 
@@ -64,8 +72,8 @@ def check_rows(logits: Tensor, pictures: int) -> None:
     if len(logits) != pictures:
         raise ModelError(
             f"a classifier returns logits (batch, classes), this model returns {len(logits)} rows for "
-            f"a batch of {pictures}: keep the axis of the batch, or say where the logits are by "
-            "Explainer(model, logits_of=lambda output: …)"
+            f"a batch of {pictures}: keep the axis of the batch, or "
+            f"{_own_way()}"
         )
 
 
@@ -108,7 +116,4 @@ def _listed(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def _no_logits(came: str) -> ModelError:
-    return ModelError(
-        f"a classifier returns logits (batch, classes), this model returns {came}: wrap it in a module "
-        "whose forward returns them, or say where they are by Explainer(model, logits_of=lambda output: …)"
-    )
+    return ModelError(f"a classifier returns logits (batch, classes), this model returns {came}: {_own_way()}")

@@ -22,7 +22,7 @@ _SIDES = (320, 480)  # of square pictures on which it is tried what size a prepr
 _COLOURS = 3
 
 
-def preprocessing(given: Any, channels: int = 3, source: str = GIVEN) -> Preprocess:
+def preprocessing(given: Any, channels: int | None = None, source: str = GIVEN) -> Preprocess:
     """A torchvision Compose, what ``weights.transforms()`` returns, or an image processor, with its frame.
 
     Raises:
@@ -31,7 +31,7 @@ def preprocessing(given: Any, channels: int = 3, source: str = GIVEN) -> Preproc
     if torchvision_models.is_preset(given):
         return preprocess_of(torchvision_models.steps_of(given), channels, source)
     if is_processor(given):
-        return processed_by(given, channels, source)
+        return processed_by(given, channels or _COLOURS, source)
     return preprocess_of(given, channels, source)
 
 
@@ -58,11 +58,16 @@ def size_given(preprocess: Preprocess, otherwise: tuple[int, int, int]) -> tuple
     return (channels, height, width) if first.shape == second.shape else (channels, *otherwise[1:])
 
 
-def channels_of(adapter: Adapter) -> int:
-    """How many channels the model takes: what its library says, else what its convolutions show, else three."""
+def known_channels(adapter: Adapter) -> int | None:
+    """How many channels the model takes: what its library says, or its convolutions show; else None."""
     if adapter.input_size is not None:
         return adapter.input_size[0]
-    return 1 if _takes_grey(adapter.module) else _COLOURS
+    return 1 if _takes_grey(adapter.module) else None
+
+
+def channels_of(adapter: Adapter) -> int:
+    """The same, and three where nobody knows."""
+    return known_channels(adapter) or _COLOURS
 
 
 def _takes_grey(module: nn.Module) -> bool:

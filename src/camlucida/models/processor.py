@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import OptionError, PictureError
 from camlucida.images import Frame, Size
-from camlucida.models.adapter import GIVEN, preprocess_of
+from camlucida.models.adapter import GIVEN, other_channels, own_steps, preprocess_of
 from camlucida.models.measure import measured_frame
 from camlucida.models.recipe import Preprocess, Recipe, name_of
 from camlucida.models.resized import check_resized
@@ -51,8 +51,7 @@ def processed_by(processor: Any, channels: int = 3, source: str = GIVEN) -> Prep
     def preprocess(picture: Image) -> tuple[Tensor, Frame]:
         if channels not in (1, 3):
             raise PictureError(
-                f"this model takes {channels} channels and a picture has three: pass the input itself as a "
-                f"float tensor ({channels}, height, width)"
+                f"this model takes {channels} channels and a picture has three: " + other_channels(channels)
             )
         check_resized(processor, (picture.height, picture.width))
         tensor = _pixels(processor, picture.convert("L") if channels == 1 else picture)
@@ -126,11 +125,11 @@ def _pixels(processor: Any, picture: Any, **options: Any) -> Tensor:
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise OptionError(
             f"{type(processor).__name__} cannot make this picture the model's input ({first_line(error)}): "
-            "pass preprocess= (a torchvision Compose)"
+            f"{own_steps()}"
         ) from error
     if values.ndim != 4 or values.shape[0] != 1:
         raise OptionError(
             f"{type(processor).__name__} cuts a picture into pieces {tuple(values.shape)} that cannot be drawn "
-            "back: pass preprocess= (a torchvision Compose)"
+            "back: {own_steps()}"
         )
     return values[0]

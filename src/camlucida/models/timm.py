@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from camlucida.errors import ModelError, one_of
+from camlucida.errors import ModelError, one_of, setting
 from camlucida.models.adapter import Adapter, preprocess_of
 from camlucida.models.labels import labels_from
 from camlucida.models.weights import (
     HUB_FILES,
-    OFFLINE_HINT,
     SEED,
     cached,
     check_hub,
     fill,
     first_line,
+    offline_hint,
     tensors_in,
 )
 
@@ -140,7 +140,8 @@ def load_pretrained(name: str) -> nn.Module:
     config = pretrained_config(name)
     if not (config.get("hf_hub_id") or config.get("url")):
         raise ModelError(
-            f"timm has no pretrained weights for {name}, use `--weights random` or `--weights PATH`"
+            f"timm has no pretrained weights for {name}, use {setting('weights', 'random')} or "
+            f"{setting('weights', 'PATH')}"
         )
     file = cached_weights(config)
     if file is None:
@@ -157,7 +158,7 @@ def create(name: str, **arguments: Any) -> nn.Module:
     try:
         module: nn.Module = timm.create_model(name, **arguments)
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
-        raise ModelError(f"timm cannot make {name} ({first_line(error)}): {OFFLINE_HINT}") from error
+        raise ModelError(f"timm cannot make {name} ({first_line(error)}): {offline_hint()}") from error
     return module.eval()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
-from camlucida.errors import ModelError, one_of
+from camlucida.errors import ModelError, one_of, setting
 from camlucida.models.adapter import Adapter, no_preprocess, preprocess_of
 from camlucida.models.keys import classes_in, ends_in
 from camlucida.models.weights import SEED, check_network, fill, first_line, tensors_in
@@ -141,8 +141,8 @@ def _pretrained(name: str, weights: Any) -> nn.Module:
         module: nn.Module = torchvision.models.get_model(name, weights=weights, progress=False)
     except (URLError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"torchvision cannot get {weights.url} ({first_line(error)}): try again, or use `--weights random` "
-            "or `--weights PATH`"
+            f"torchvision cannot get {weights.url} ({first_line(error)}): try again, or use "
+            f"{setting('weights', 'random')} or {setting('weights', 'PATH')}"
         ) from error
     return module
 
