@@ -39,7 +39,7 @@ class Explainer:
 
     Args:
         model: a timm name, ``torchvision:NAME``, ``hf:NAME_OR_FOLDER``, ``file.py:factory``, each with
-            ``#layer`` for a layer other than the default; or any ``nn.Module``.
+            ``@file`` for weights and ``#layer`` for a layer of choice; or any ``nn.Module``.
         settings: by keyword, any of
 
             - ``weights``: "pretrained", "random" (seeded) or a file; for names only.

@@ -35,7 +35,8 @@ def explain(
         Picture files, or folders of them; - reads one from standard input.
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory, a function that returns a module,
-        (module, preprocess) or (module, preprocess, labels); `name#layer` picks a layer.
+        (module, preprocess) or (module, preprocess, labels); `name#layer` picks a layer,
+        `name@checkpoint` names weights.
     """
     settings, layers = question.options(), question.layer or (None,)
     paths, failed = pictures_in(pictures, result.quiet)

@@ -36,20 +36,20 @@ class ModelOptions:
     preprocess: Literal["model", "tutorial"] = "model"
     """'model' is the checkpoint's own; 'tutorial' squashes to 224×224 with mean and deviation 0.5."""
 
-    size: str | None = None
+    size: Annotated[str | None, Parameter(metavar="PIXELS")] = None
     """The input's side in pixels, or its height and width, where the checkpoint does not say."""
 
-    crop: str | None = None
+    crop: Annotated[str | None, Parameter(metavar="SHARE")] = None
     """The share of the resized picture's shorter side that is cut out of its centre, such as 0.875, or 'squash'
     for the whole picture without its proportions."""
 
     interpolation: Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"] | None = None
     """How the picture is resized."""
 
-    mean: str | None = None
+    mean: Annotated[str | None, Parameter(metavar="NUMBERS")] = None
     """What is taken from values from 0 to 1: one number, or one a channel."""
 
-    std: str | None = None
+    std: Annotated[str | None, Parameter(metavar="NUMBERS")] = None
     """What they are then divided by."""
 
     labels: Path | None = None

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from camlucida.registry import Entry
     from camlucida.smoothing import Smooth
 
-SEVERAL = Parameter(
-    negative="", consume_multiple=False, show_default=False
-)  # an option that can be given again and again
-_METHOD = Parameter(name=["--method", "-m"], negative="", consume_multiple=False, show_default=False)
+
+def several(metavar: str) -> Parameter:
+    """An option that can be given again and again, each time with one value of this name."""
+    return Parameter(negative="", consume_multiple=False, show_default=False, metavar=metavar)
+
+
+METHOD = Parameter(
+    name=["--method", "-m"], negative="", consume_multiple=False, show_default=False, metavar="METHOD"
+)
 _OUT = Parameter(name=["--out", "-o"], group=Group("Output", sort_key=4), negative="")
 _DRAWN = (".png", ".jpg", ".jpeg", ".webp")
 _DRAWING = Group("Drawing", sort_key=3)
@@ -32,24 +37,24 @@ _OUTPUT = Parameter(group=Group("Output", sort_key=4), negative="")
 class Question:
     """What is asked of a model."""
 
-    method: Annotated[tuple[str, ...], _METHOD] = ("gradcam",)
+    method: Annotated[tuple[str, ...], METHOD] = ("gradcam",)
     """What `camlucida methods` lists; gradcam unless said. Repeat it for several."""
 
-    target: Annotated[tuple[str, ...], SEVERAL] = ()
+    target: Annotated[tuple[str, ...], several("CLASS")] = ()
     """Class index, or name or a part of it; the top class unless said. "A - B" is why A and not B; index:10 and
     name:10 tell an index from a name of digits. Repeat it for several."""
 
     top: int = 0
     """The N classes that score highest: a picture each, or with `compare` all of them on one sheet."""
 
-    contrast: Annotated[tuple[tuple[str, str], ...], SEVERAL] = ()
+    contrast: Annotated[tuple[tuple[str, str], ...], several("CLASS CLASS")] = ()
     """Two classes A and B: why A and not B. Repeat it for several."""
 
-    layer: Annotated[tuple[str, ...], SEVERAL] = ()
+    layer: Annotated[tuple[str, ...], several("LAYER")] = ()
     """What `camlucida layers MODEL` lists; the model's default unless said, or `model#layer`. Repeat it for
     several; `a+b` fuses two."""
 
-    option: Annotated[tuple[str, ...], SEVERAL] = ()
+    option: Annotated[tuple[str, ...], several("NAME.OPTION=VALUE")] = ()
     """An option of a method, such as `random.seed=3`. Repeat it for several."""
 
     aug_smooth: Annotated[bool, Parameter(negative="")] = False

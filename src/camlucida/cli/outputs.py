@@ -55,12 +55,12 @@ class Outputs:
 
 def inputs_of(pictures: Sequence[Path], models: Sequence[str], options: ModelOptions) -> list[Path]:
     """All files that a run reads: pictures, weights, labels and the user's own models."""
-    from camlucida.models.load import split_layer
+    from camlucida.models.load import split_layer, split_weights
 
-    names = [split_layer(model)[0] for model in models]
+    named = [split_weights(split_layer(model)[0]) for model in models]
     labels = [] if options.labels is None else [options.labels]
-    own = [Path(name.rpartition(":")[0] or name) for name in names]
-    return [*pictures, Path(options.weights), *labels, *own]
+    own = [Path(name.rpartition(":")[0] or name) for name, _ in named]
+    return [*pictures, Path(options.weights), *(Path(weights) for _, weights in named), *labels, *own]
 
 
 def numbered(names: Sequence[str]) -> list[str]:

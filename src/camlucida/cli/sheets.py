@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from camlucida.cli.model_options import ModelOptions
-from camlucida.cli.options import SEVERAL, Question, Result, slug
+from camlucida.cli.options import Question, Result, several, slug
 from camlucida.cli.outputs import Outputs, inputs_of
 from camlucida.cli.run import Fields, each_picture, name_of_target, picture_at, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
@@ -23,7 +23,7 @@ def compare(
     pictures: list[Path],
     /,
     *,
-    model: Annotated[tuple[str, ...], SEVERAL] = (),
+    model: Annotated[tuple[str, ...], several("MODEL")] = (),
     tutorial: Annotated[bool, Parameter(negative="")] = False,
     question: Question = Question(),
     options: ModelOptions = ModelOptions(),
@@ -38,7 +38,8 @@ def compare(
     pictures
         Picture files, or folders of them; - reads one from standard input.
     model
-        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; repeat it for several.
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; `name@checkpoint` names weights.
+        Repeat it for several.
     tutorial
         The tutorial's four models at its layers: ResNet-50, ViT-B/16, Swin-B and ConvNeXt-B.
     """

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _OF_TIMM = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm's own names may point
 _OF_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".tar")
+_NO_FILES = ("pretrained", "random")
 _FORMS = "a timm name, torchvision:NAME, hf:NAME_OR_FOLDER, file.py:factory"
 
 
@@ -33,8 +34,8 @@ def load(model: Any, weights: str | Path = "pretrained") -> Adapter:
     """The model meant by a name or an ``nn.Module``.
 
     A name is timm's (``timm:…``, ``hf-hub:…`` and ``local-dir:…`` too), ``torchvision:NAME``,
-    ``hf:NAME_OR_FOLDER`` or ``file.py:factory``. ``weights`` is "pretrained", "random" or a file, and is for
-    names only: a module keeps its own.
+    ``hf:NAME_OR_FOLDER`` or ``file.py:factory``. ``weights`` is "pretrained", "random" or a file, which may
+    also stand behind the name, ``name@file``; it is for names only: a module keeps its own.
 
     Raises:
         ModelError: there is no such model, or its weights cannot be had.
@@ -45,13 +46,31 @@ def load(model: Any, weights: str | Path = "pretrained") -> Adapter:
         return _adapt_module(bare(model))
     if not isinstance(model, str):
         raise ModelError(f"a model is a timm name or an nn.Module, got {type(model).__name__}")
-    adapter, told = _named(model, str(weights))
-    if str(weights) in ("pretrained", "random"):
+    name, weights = split_weights(model, weights)
+    adapter, told = _named(name, str(weights))
+    adapter = replace(adapter, name=adapter.name if name == model else model)
+    if str(weights) in _NO_FILES:
         return adapter
     beside = beside_weights(Path(weights))
     if not told.labels and beside.labels and ends_in(adapter.module, len(beside.labels)):
         adapter = replace(adapter, labels=beside.labels)
     return adapter if told.preprocess else as_told(adapter, beside, Path(weights))
+
+
+def split_weights(model: str, weights: str | Path = "pretrained") -> tuple[str, str | Path]:
+    """``name@file`` as the name and its file of weights; "@" before anything else is one of a hub's revision.
+
+    Raises:
+        ModelError: other weights are asked for as well.
+    """
+    name, mark, file = model.rpartition("@")
+    if not (mark and name) or _is_place(model):
+        return model, weights
+    if not (Path(file).suffix.lower() in _OF_WEIGHTS or is_file(Path(file).expanduser())):
+        return model, weights
+    if str(weights) not in ("pretrained", file):
+        raise ModelError(f"{model} names its weights, and {weights} are asked for too: leave one of them out")
+    return name, str(Path(file).expanduser())
 
 
 @dataclass(frozen=True)
