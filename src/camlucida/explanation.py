@@ -15,6 +15,7 @@ from camlucida.files import png_bytes, save_picture
 from camlucida.health import Finding, examine
 from camlucida.heatmap import Scale, lay, limit
 from camlucida.images import Frame
+from camlucida.marks import mark_of, written
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
 from camlucida.render.overlay import DEFAULT_ALPHA, overlay
 
@@ -167,7 +168,8 @@ class Explanation:
             arrays["picture"] = np.asarray(self.picture)
             saved.write(path, arrays, self.manifest(), inputs, overwrite)
         else:
-            save_picture(self.overlay(**drawing), path, inputs, overwrite)
+            of = written(mark_of(self.manifest()))
+            save_picture(self.overlay(**drawing), path, inputs, overwrite, of)
         return path
 
     def manifest(self) -> dict[str, Any]:

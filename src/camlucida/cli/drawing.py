@@ -63,15 +63,24 @@ def _names(stem: str, explanations: Sequence[Explanation]) -> list[str]:
     return numbered(["-".join([stem, *(slug(fact[i]) for i in differing)]) for fact in facts])
 
 
+def _parts(explanation: Explanation) -> list[str]:
+    """Model, layer, method and target as pieces of a file name."""
+    method = "-".join([explanation.method, *explanation.provenance.smooth])
+    model = Path(explanation.model).name
+    return [slug(one) for one in (model, explanation.layer, method, name_of_target(explanation))]
+
+
 def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs: Outputs) -> Iterator[Fields]:
     from camlucida.heatmap import limit
+    from camlucida.marks import mark_of
     from camlucida.render.colour import diverging
 
     result = outputs.result
     limits = limit([e.map_named(result.show) for e in explanations], result.scale, diverging(result.colormap))
     drawing: dict[str, Any] = {"alpha": result.alpha, "colormap": result.colormap, "show": result.show}
     for explanation, name, full in zip(explanations, names, limits, strict=True):
-        path = outputs.path(name)
+        mark = mark_of(explanation.manifest())
+        path = outputs.path(name, mark, _parts(explanation))
         explanation.save(path, **outputs.writing, **drawing, limit_at=full)
         if result.save_raw:
             explanation.save(path.with_suffix(".npz"), **outputs.writing)

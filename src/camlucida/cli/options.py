@@ -155,16 +155,17 @@ class Result:
 
         check_alpha(self.alpha)
         check_colormap(self.colormap)
-        if not self._is_file():
+        if not self.is_file():
             check_folder(self.out, f"pictures are written as {', '.join(_DRAWN)}")
-        if count > 1 and self._is_file():
+        if count > 1 and self.is_file():
             raise OptionError(f"--out {self.out} is one file and there are {count} results, give a folder")
 
     def path(self, stem: str) -> Path:
         """Where the picture called ``stem`` goes."""
-        return self.out if self._is_file() else self.out / f"{stem}.{self.format}"
+        return self.out if self.is_file() else self.out / f"{stem}.{self.format}"
 
-    def _is_file(self) -> bool:
+    def is_file(self) -> bool:
+        """Whether `--out` names the one file."""
         return self.out.suffix.lower() in _DRAWN and not is_folder(self.out)
 
 

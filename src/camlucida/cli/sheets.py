@@ -84,6 +84,8 @@ def _tutorial_models(tutorial: bool) -> tuple[str, ...]:
 
 
 def _written(sheet: Sheet, stem: str, outputs: Outputs) -> Iterator[Fields]:
+    from camlucida.marks import mark_of, mark_of_all
+
     result = outputs.result
     drawing: dict[str, Any] = {
         "alpha": result.alpha,
@@ -91,7 +93,8 @@ def _written(sheet: Sheet, stem: str, outputs: Outputs) -> Iterator[Fields]:
         "scale": result.scale,
         "show": result.show,
     }
-    path = sheet.save(outputs.path(stem), **outputs.writing, **drawing)
+    mark = mark_of_all([mark_of(one.manifest()) for one in sheet.explanations])
+    path = sheet.save(outputs.path(stem, mark), **outputs.writing, **drawing)
     yield {"file": str(path)}
     for explanation in sheet.explanations:
         where = f"{explanation.model}#{explanation.layer} {explanation.method} {name_of_target(explanation)}"
