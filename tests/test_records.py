@@ -155,6 +155,7 @@ def row(**changed: Any) -> bytes:
         "way": "gradcam",
         "index": 1,
         "probability": 0.5,
+        "score": 1.5,
         "values": {"entropy": 0.5},
         "seconds": 0.1,
         "key": "k",
@@ -353,10 +354,10 @@ def test_what_camlucida_wrote_is_never_evaluated(here: Path, capsys: pytest.Capt
     with Image.open(here / "out" / "ranking.png") as drawn:
         assert drawn.info["Software"].startswith("camlucida ")
     table = (here / "out" / "evaluation.csv").read_text().splitlines()
-    assert table[0] == "path,way,class,probability,predicted,right,entropy"
+    assert table[0] == "path,way,class,probability,score,predicted,right,entropy"
     for line in table[1:]:
         fields = line.split(",")
-        assert fields[5] == str(fields[2] == fields[4])
+        assert fields[6] == str(fields[2] == fields[5])
 
 
 def test_a_source_that_is_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

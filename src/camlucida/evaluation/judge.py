@@ -37,18 +37,20 @@ class Row:
 
     ``path`` is the picture's, and of a mosaic that of the picture which is looked for. ``key`` tells what was
     measured from all else that bears this path. ``predicted`` is the model's top class, and ``right`` whether
-    it is the one that the picture is of, if that is known.
+    it is the one that the picture is of, if that is known. ``score`` is what the model returns for the class,
+    and ``probability`` None where nobody can say what makes one of it.
     """
 
     path: str
     way: str
     index: int
-    probability: float
+    probability: float | None
     values: Mapping[str, float]
     seconds: float
     key: str = ""
     predicted: int | None = None
     right: bool | None = None
+    score: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +138,10 @@ class Judge:
         for way, measures in asked.items():
             trial = shown.trial(way)
             values = {measure.name: measure.run(trial, settings) for measure, settings in measures}
-            said = (given.path, str(way), shown.index, shown.probability, values)
-            rows.append(Row(*said, self._timed(shown, way), key_of(item), shown.predicted, right))
+            known = shown.probability if shown.is_probability else None
+            said = (given.path, str(way), shown.index, known, values)
+            beside = (key_of(item), shown.predicted, right, trial.logit)
+            rows.append(Row(*said, self._timed(shown, way), *beside))
         return rows
 
     @cached_property

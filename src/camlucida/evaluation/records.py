@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from camlucida.evaluation.judge import Measures
     from camlucida.explainer import Explainer
 
-_HEAD = json.dumps({"written_by": f"camlucida {__version__}", "rows": "evaluation, 2"}) + "\n"
+_HEAD = json.dumps({"written_by": f"camlucida {__version__}", "rows": "evaluation, 3"}) + "\n"
 _BEGINS = b'{"written_by": "camlucida '
 _NUMBER = (int, float)
 _FIELDS: dict[str, type | tuple[type, ...]] = {  # of a line; a row's own, and what it is of
     "path": str,
     "way": str,
     "index": int,
-    "probability": _NUMBER,
+    "probability": (*_NUMBER, type(None)),
+    "score": _NUMBER,
     "values": dict,
     "seconds": _NUMBER,
     "key": str,
@@ -171,7 +172,8 @@ def _checked(line: bytes) -> dict[str, Any] | None:
         return None
     if not all(isinstance(told[name], kind) for name, kind in _FIELDS.items()):
         return None
-    numbers = [told["probability"], told["seconds"], *told["values"].values()]
+    numbers = [told["score"], told["seconds"], *told["values"].values()]
+    numbers += [] if told["probability"] is None else [told["probability"]]
     whole = [told["index"], *([] if told["predicted"] is None else [told["predicted"]])]
     if any(isinstance(one, bool) or not isinstance(one, _NUMBER) for one in numbers):
         return None
