@@ -59,5 +59,5 @@ def say_next(found: Sequence[Advice], model: str, options: ModelOptions, quiet: 
     if found:
         method, _, layer = found[0].way.partition(" ")
         asked = ["--model", model, "--method", method, *(["--layer", layer] if layer else [])]
-        asked += ["--weights", options.weights] if options.weights != "pretrained" else []
+        asked += options.given()
         say_note(f"use it: camlucida explain PHOTO {shlex.join(asked)}", quiet)

@@ -65,6 +65,24 @@ class ModelOptions:
     no_cache: Annotated[bool, Parameter(negative="")] = False
     """Find out about the model's layers anew, and keep nothing of it on disk."""
 
+    def given(self) -> list[str]:
+        """Those that say which model it is and how pictures are made ready, as they are written."""
+        names = (
+            "weights",
+            "preprocess",
+            "size",
+            "crop",
+            "interpolation",
+            "mean",
+            "std",
+            "labels",
+            "activation",
+        )
+        values = {
+            name: getattr(self, name) for name in names if getattr(self, name) != getattr(type(self), name)
+        }
+        return [part for name, value in values.items() for part in (f"--{name}", str(value))]
+
     def explainer(self, model: str) -> Explainer:
         """The model, ready; what loading it warns of is a note."""
         with catch_warnings(record=True) as warned:

@@ -137,6 +137,7 @@ def fields_of(path: Path, explanation: Explanation) -> Fields:
             "label": explanation.label,
             "probability": explanation.probability,
             "score": explanation.score,
+            "preprocessing": explanation.provenance.preprocessing,
             "findings": [finding.code for finding in explanation.health],
         },
     }
