@@ -182,6 +182,9 @@ def test_models_with_checkpoints_of_their_own(
     alone = cl.explain("photo.png", "test_resnet", target=1, weights="1.pt", layer="layer2")
     assert torch.equal(both.explanations[1].heatmap, alone.heatmap)
     run("explain", "photo.png", "--model", "test_resnet@0.pt", "-o", "0.pt", code=2)  # an input, and no folder
+    Path("net.py").write_text("import timm\nmodel = timm.create_model('test_resnet', num_classes=3)\n")
+    own = cl.explain("photo.png", "net.py:model@1.pt#layer2", target=1)
+    assert torch.equal(own.heatmap, alone.heatmap)
     run("explain", "photo.png", "--model", "test_resnet@0.pt", "--weights", "random", code=2)
     assert "leave one of them out" in capsys.readouterr().err
 

@@ -65,6 +65,12 @@ def test_no_message_speaks_of_arguments_alone() -> None:
     assert where(ARGUMENT, files(command=True)) == []
 
 
+def test_no_piece_is_left_unfilled() -> None:
+    """A text that was meant to be filled in and is none of an f-string."""
+    unfilled = re.compile(r"\{\w+\(")
+    assert where(unfilled, sorted(ROOT.rglob("*.py"))) == []
+
+
 def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(
         '''"""--doc"""\nraise E(f"{1} give `--layer`", spoken("--a", "copy=True"))\n'''

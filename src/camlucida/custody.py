@@ -128,7 +128,7 @@ class _Loan:
         if self.versions != _versions(self.parameters):
             raise ModelError(
                 f"{type(self.module).__name__} writes to its own parameters when it runs and so cannot be "
-                "given back as it was: {copied_hint()}"
+                f"given back as it was: {copied_hint()}"
             )
 
     def give_back(self) -> None:
@@ -181,9 +181,7 @@ def in_this_thread(
 def _prepare(parts: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
     for part in parts:
         if isinstance(part, torch.jit.ScriptModule) and part.training:
-            raise ModelError(
-                "this model has a TorchScript part in training mode: switch that off first, by its eval()"
-            )
+            raise ModelError("this model has a TorchScript part in training mode: run eval() on it first")
     for parameter in parameters:
         if parameter.requires_grad and not parameter.is_inference():
             parameter.requires_grad_(False)

@@ -168,8 +168,7 @@ class Explanation:
             arrays["picture"] = np.asarray(self.picture)
             saved.write(path, arrays, self.manifest(), inputs, overwrite)
         else:
-            of = written(mark_of(self.manifest()))
-            save_picture(self.overlay(**drawing), path, inputs, overwrite, of)
+            save_picture(self.overlay(**drawing), path, inputs, overwrite, written(mark_of(self.manifest())))
         return path
 
     def manifest(self) -> dict[str, Any]:

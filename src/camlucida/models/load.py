@@ -64,7 +64,8 @@ def split_weights(model: str, weights: str | Path = "pretrained") -> tuple[str, 
         ModelError: other weights are asked for as well.
     """
     name, mark, file = model.rpartition("@")
-    if not (mark and name) or _is_place(model):
+    whole = Path(model.partition(":")[2] or model).expanduser()
+    if not (mark and name) or is_file(whole) or is_folder(whole):
         return model, weights
     if not (Path(file).suffix.lower() in _OF_WEIGHTS or is_file(Path(file).expanduser())):
         return model, weights
