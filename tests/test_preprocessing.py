@@ -141,6 +141,17 @@ def test_wrong_numbers_are_refused(wrong: dict[str, object], said: str) -> None:
         camlucida.Explainer("test_resnet", weights="random", preprocess=wrong, cache=False)
 
 
+def test_timms_own_form_of_the_numbers_and_a_number_beside_them() -> None:
+    import timm
+
+    module = timm.create_model("test_resnet", num_classes=2)
+    config = {**timm.data.resolve_model_data_config(module), "input_size": (3, 64, 64), "crop_pct": 0.5}
+    told = facts(camlucida.Explainer(module, preprocess=config))
+    assert (told["resize"], told["crop"]) == ({"shortest_edge": 128}, [64, 64])
+    with pytest.raises(OptionError, match='give preprocess={"mean": …}'):
+        camlucida.Explainer(module, mean=0.5)  # type: ignore[call-arg]
+
+
 def test_a_module_that_says_nothing_takes_numbers(photo: Path) -> None:
     module = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)

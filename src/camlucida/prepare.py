@@ -14,6 +14,7 @@ from camlucida import images
 from camlucida.errors import OptionError, PictureError, one_of
 from camlucida.images import Frame
 from camlucida.models.adapter import Adapter, tutorial_preprocess
+from camlucida.models.beside import numbers_in
 from camlucida.models.changed import changed
 from camlucida.models.place import place_of
 from camlucida.models.preprocessing import (
@@ -66,8 +67,9 @@ def prepared_by(preprocess: Any, adapter: Adapter) -> Adapter:
         warn_of_doubt(adapter.preprocess)
         return adapter
     if isinstance(preprocess, Mapping):
-        numbers = changed(adapter.preprocess, preprocess, channels_of(adapter), "given")
-        return with_preprocess(adapter, numbers)
+        timms = "input_size" in preprocess  # what resolve_data_config returns
+        numbers = dict(numbers_in(preprocess)) if timms else preprocess
+        return with_preprocess(adapter, changed(adapter.preprocess, numbers, channels_of(adapter), "given"))
     return with_preprocess(adapter, preprocessing(preprocess, known_channels(adapter)))
 
 

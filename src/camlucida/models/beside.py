@@ -47,7 +47,7 @@ def beside_weights(file: Path) -> Beside:
     numbers: dict[str, Any] = {}
     labels, sources = None, []
     for source, facts in _places(file):
-        found = {name: value for name, value in _numbers(facts) if name not in numbers}
+        found = {name: value for name, value in numbers_in(facts) if name not in numbers}
         numbers |= found
         sources += [source] if found else []
         labels = labels or _labels(facts)
@@ -95,7 +95,7 @@ def _json(text: str | bytes, otherwise: Any = None) -> Any:
         return otherwise
 
 
-def _numbers(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def numbers_in(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Those of a preprocessing; what has another form than they have is none."""
     crop, whole = facts.get("val_crop_size"), facts.get("val_resize_size")
     share = crop / whole if type(crop) is type(whole) is int and crop and whole else facts.get("crop_pct")

@@ -130,6 +130,6 @@ def _pixels(processor: Any, picture: Any, **options: Any) -> Tensor:
     if values.ndim != 4 or values.shape[0] != 1:
         raise OptionError(
             f"{type(processor).__name__} cuts a picture into pieces {tuple(values.shape)} that cannot be drawn "
-            "back: {own_steps()}"
+            f"back: {own_steps()}"
         )
     return values[0]
