@@ -223,3 +223,23 @@ def test_the_json_of_a_result_has_the_real_numbers(
 def test_numbers_on_the_command_line_take_no_picture() -> None:
     tokens = ["explain", "--mean", "0.5", ".5", "1e-1", "a.jpg", "--size", "224", "--top", "3", "4"]
     assert joined(tokens) == ["explain", "--mean", "0.5,.5,1e-1", "a.jpg", "--size", "224", "--top", "3", "4"]
+
+
+def test_what_image_processors_do() -> None:
+    from transformers import CLIPImageProcessor, ConvNextImageProcessor, ViTImageProcessor
+
+    from camlucida.models.processor import processed_by
+
+    wanted = [
+        (ViTImageProcessor(), {"height": 224, "width": 224}, None, "bilinear"),
+        (CLIPImageProcessor(), {"shortest_edge": 224}, [224, 224], "bicubic"),
+        (ConvNextImageProcessor(size={"shortest_edge": 224}), {"shortest_edge": 256}, [224, 224], "bicubic"),
+        (ConvNextImageProcessor(), {"height": 384, "width": 384}, None, "bicubic"),
+    ]
+    for processor, resize, crop, interpolation in wanted:
+        preprocess = processed_by(processor)
+        told = preprocess.recipe.facts()
+        assert (told["resize"], told["crop"], told["interpolation"]) == (resize, crop, interpolation)
+        assert told["mean"] == pytest.approx(processor.image_mean)
+        size = crop or [resize["height"], resize["width"]]
+        assert list(preprocess(Image.new("RGB", (500, 400)))[0].shape) == [3, *size]
