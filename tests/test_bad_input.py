@@ -149,7 +149,7 @@ def empty_machine(tmp_path, monkeypatch):
     return tmp_path
 
 
-WAYS_OUT = "--weights random.*--weights PATH.*default model work without a network"
+WAYS_OUT = 'weights="random".*weights=PATH.*default model work without a network'
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_local_folder_that_is_none():
 
 def test_a_network_without_pretrained_weights_says_so(monkeypatch):
     monkeypatch.setattr("camlucida.models.timm.pretrained_config", lambda _name: {})
-    with pytest.raises(ModelError, match=f"no pretrained weights for {TINY}, use `--weights random`"):
+    with pytest.raises(ModelError, match=f'no pretrained weights for {TINY}, use weights="random"'):
         Explainer(TINY)
 
 
@@ -486,7 +486,7 @@ def test_logits_in_an_output_object_are_found():
 
 def test_a_picture_for_a_network_that_nobody_describes():
     with pytest.raises(
-        PictureError, match=r"pass preprocess= .*Compose.*or pass the input itself as a float tensor"
+        PictureError, match=r"give preprocess=.*Compose.*or pass the input itself as a float tensor"
     ):
         Explainer(zoo.redraw(Odd(lambda logits, maps: logits))).explain(photo())
 

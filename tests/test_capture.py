@@ -20,7 +20,7 @@ from camlucida.explainer import Explainer
 from camlucida.explanation import Explanation
 from camlucida.layers.known import Known
 from camlucida.layers.layout import Layout
-from camlucida.models.adapter import logits_of
+from camlucida.models.logits import logits_of
 from camlucida.targets import ClassProbability, Contrast, PerPicture, resolve
 
 METHODS = [name for name in registry.entries() if name != "cam"]  # which most of these layers are refused to

@@ -204,7 +204,8 @@ def test_measures_take_outputs_for_what_they_are(head: nn.Module, activation: An
     )
     with torch.no_grad():
         both = made(net(torch.stack([torch.zeros_like(picture), picture])))[:, 4]
-    assert row.probability == pytest.approx(float(both[1]), abs=1e-5)
+    probability = row.score if activation == "none" else row.probability
+    assert probability == pytest.approx(float(both[1]), abs=1e-5)
     assert row.values["deletion"] == pytest.approx(float(both.mean()), abs=1e-5)
 
 
@@ -430,7 +431,7 @@ def test_evaluate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report["pictures"] == 3
     assert report["ways"][0]["measures"]["entropy"]["pictures"] == 3
     table = (out / "evaluation.csv").read_text().splitlines()
-    assert table[0] == "path,way,class,probability,predicted,right,entropy,average_drop"
+    assert table[0] == "path,way,class,probability,score,predicted,right,entropy,average_drop"
     assert len(table) == 1 + 3 * 4
     with Image.open(out / "ranking.png") as drawn:
         assert drawn.width > 500
@@ -531,3 +532,23 @@ def test_of_no_picture_there_is_no_table(tmp_path: Path, capsys: pytest.CaptureF
         assert said == ""
         assert "x.png is not a picture" in errors
         assert not (out / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "none"])
+def test_a_score_is_not_called_a_probability(activation: str, tmp_path: Path) -> None:
+    import csv
+
+    from camlucida.evaluation import report
+
+    explainer = Explainer(zoo.resnet(), activation=activation)
+    judge = Judge(explainer, ways_of(["gradcam"]), measures_of(["entropy"]))
+    picture = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = evaluate(judge, [Given("noise", picture, 1)])
+    report.write(found, tmp_path, {})
+    (first, *_) = csv.DictReader((tmp_path / "evaluation.csv").read_text(encoding="utf-8").splitlines())
+    with torch.no_grad():
+        logits = explainer.module(picture[None])[0]
+    assert float(first["score"]) == pytest.approx(float(logits[1]), abs=1e-4)
+    wanted = "" if activation == "none" else f"{float(logits.softmax(0)[1]):.4f}"
+    assert (first["probability"] and f"{float(first['probability']):.4f}") == wanted
+    assert first["right"] == str(int(logits.argmax()) == 1)

@@ -17,7 +17,8 @@ from PIL import Image
 from skimage import data
 
 from camlucida import files
-from camlucida.cli.options import ModelOptions, Result
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import Result
 from camlucida.cli.outputs import Outputs, inputs_of, numbered, shortened
 from camlucida.errors import OutputError
 from camlucida.explanation import Explanation
@@ -76,7 +77,7 @@ def test_what_others_wrote_is_not_replaced_unless_asked(tmp_path: Path, name: st
     before = path.read_bytes()
     with (
         pytest.raises(
-            OutputError, match=rf"{name} is there already and camlucida did not write it: .*--overwrite"
+            OutputError, match=rf"{name} is there already and camlucida did not write it: .*overwrite=True"
         ),
         written_whole(path),
     ):
@@ -418,3 +419,62 @@ def test_an_evaluation_replaces_no_input(cats: Path, capsys: pytest.CaptureFixtu
     before = contents(cats)
     run("evaluate", "evaluation.csv", *SMALL, "--out", ".", "--overwrite", code=2)
     assert contents(cats) == before
+
+
+def results() -> set[str]:
+    return {path.name for path in Path("results").iterdir()}
+
+
+TINY = ("--model", "test_resnet", "--weights", "random", "--no-cache", "--quiet")
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "webp"])
+def test_a_result_of_another_run_stays_if_it_is_of_something_else(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo().save("plant.png")
+    asked = ("explain", "plant.png", *TINY, "--format", form, "--target", "3")
+    run(*asked)
+    first = Path(f"results/plant.{form}").read_bytes()
+    run(*asked, "-m", "eigencam")
+    run(*asked, "-m", "eigencam", "--colormap", "jet")  # another drawing of the same
+    run(*asked, "--layer", "layer2")
+    run("explain", "plant.png", *TINY, "--format", form, "--target", "4")
+    assert results() == {
+        f"plant.{form}",
+        f"plant-eigencam.{form}",
+        f"plant-layer2.{form}",
+        f"plant-hammerhead.{form}",
+    }
+    assert Path(f"results/plant.{form}").read_bytes() == first
+    run(*asked, "-m", "eigencam", "--overwrite")
+    assert Path(f"results/plant.{form}").read_bytes() != first
+    assert len(results()) == 4
+    capsys.readouterr()
+
+
+def test_of_a_photo_of_the_same_name_and_of_other_sheets_there_is_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        photo().save(f"{folder}/plant.png")
+        for command in ("explain", "compare"):
+            run(command, f"{folder}/plant.png", *TINY, "--target", "3")
+    assert results() == {"plant.png", "plant-2.png", "plant-compare.png", "plant-compare-2.png"}
+    Path("results/plant-eigencam.png").write_bytes(b"mine")
+    run("explain", "a/plant.png", *TINY[:-1], "--target", "3", "-m", "eigencam")
+    assert "results/plant-eigencam-2.png" in capsys.readouterr().out
+    assert Path("results/plant-eigencam.png").read_bytes() == b"mine"
+
+
+def test_raw_maps_of_another_run_stay_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo().save("plant.png")
+    run("explain", "plant.png", *TINY, "--target", "3", "--save-raw", "--format", "jpg")
+    before = Path("results/plant.npz").read_bytes()
+    run("explain", "plant.png", *TINY, "--target", "3", "--save-raw", "-m", "eigencam")
+    assert Path("results/plant.npz").read_bytes() == before
+    assert Path("results/plant-eigencam.npz").exists()

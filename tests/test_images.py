@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -366,7 +367,7 @@ def test_a_pil_picture_without_pixels_is_refused(size):
         images.load(Image.new("RGB", size))
 
 
-@pytest.mark.parametrize("thing", [3, None, [[1, 2]], b"x"], ids=["int", "None", "list", "bytes"])
+@pytest.mark.parametrize("thing", [3, None, [[1, 2]]], ids=["int", "None", "list"])
 def test_other_things_are_refused(thing):
     with pytest.raises(PictureError, match=f"a picture is a path, .* got {type(thing).__name__}"):
         images.load(thing)
@@ -409,3 +410,37 @@ def test_find_opens_nothing_before_it_is_asked(tmp_path):
     assert next(found) == tmp_path / "a.png"
     with pytest.raises(PictureError):
         next(found)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, io.BytesIO], ids=lambda kind: kind.__name__)
+def test_a_files_bytes_are_the_picture_of_the_file(kind: Callable[[bytes], Any], tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    Image.fromarray(noise).save(path, exif=exif)
+    given = kind(path.read_bytes())
+    for _ in range(2):  # an open file is left where it was
+        np.testing.assert_array_equal(np.asarray(images.load(given)), np.asarray(images.load(path)))
+
+
+def test_an_open_file_is_read_from_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "two.bin").write_bytes(b"head" + PNG)
+    with (tmp_path / "two.bin").open("rb") as file:
+        file.seek(4)
+        assert images.load(file).mode == "RGB"
+        assert file.tell() == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (b"", "is empty"),
+        (io.BytesIO(), "is empty"),
+        (io.StringIO("x"), "mode 'rb'"),
+        (b"x", "is not a picture"),
+    ],
+)
+def test_bytes_that_are_no_picture(given: Any, said: str) -> None:
+    with pytest.raises(PictureError, match=said):
+        images.load(given)

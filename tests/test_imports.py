@@ -15,7 +15,18 @@ ROOT = Path(camlucida.__file__).parent
 # unless they stand in one set of brackets here.
 FLOORS = [
     ["errors", "types"],
-    ["files", "copies", "interrupts", "given", "tables", "shared_copy", "own_errors", "wnids", "drawing"],
+    [
+        "files",
+        "marks",
+        "copies",
+        "interrupts",
+        "given",
+        "tables",
+        "shared_copy",
+        "own_errors",
+        "wnids",
+        "drawing",
+    ],
     ["class_names", "outputs"],
     ["registry", "images", "targets", "heatmap", "health", "custody", "snapshot", "straight"],
     ["asked", "render", "aims", "metrics", "taps"],

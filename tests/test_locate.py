@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import zoo
 from camlucida.explainer import Explainer
 from camlucida.layers.known import Known
-from camlucida.models.adapter import logits_of
+from camlucida.models.logits import logits_of
 
 WIDE, TALL = (64, 96), (96, 64)  # (height, width)
 

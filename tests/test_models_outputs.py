@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from camlucida.errors import ModelError, OptionError
-from camlucida.models.adapter import Adapter, check_rows, logits_of, no_preprocess
+from camlucida.models.adapter import Adapter, no_preprocess
 from camlucida.models.labels import check_count, labels_from
 from camlucida.models.load import described
+from camlucida.models.logits import check_rows, logits_of
 
 ADAPTER = Adapter(torch.nn.Identity(), "x", no_preprocess, None, None, None, "own", "torch")
 LOGITS = torch.arange(10.0).reshape(2, 5)

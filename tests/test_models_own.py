@@ -197,7 +197,7 @@ def test_the_cause_is_kept(file):
 
 
 def test_random_weights_are_the_factorys(file):
-    with pytest.raises(ModelError, match="those its factory gives it: leave `--weights random` away"):
+    with pytest.raises(ModelError, match="those its factory gives it: leave weights=.random. away"):
         load(f"{file}:plain", "random")
 
 
@@ -282,7 +282,7 @@ def test_a_layer_stands_behind_the_last_number_sign(name, expected, tmp_path):
 
 @pytest.mark.parametrize("name", ["rn18.pt", "resnet18.pt", "runs/last.ckpt", "x.safetensors"])
 def test_a_file_of_weights_is_no_model(name):
-    with pytest.raises(ModelError, match=f"--weights {name}"):
+    with pytest.raises(ModelError, match=f"resnet50@{name}"):
         load(name)
 
 

@@ -15,8 +15,8 @@ from torchvision.models import get_model, get_model_weights
 from camlucida.errors import ModelError, PictureError
 from camlucida.images import Frame
 from camlucida.models import torchvision as torchvision_models
-from camlucida.models.adapter import logits_of
 from camlucida.models.load import load
+from camlucida.models.logits import logits_of
 from camlucida.models.preprocessing import preprocessing
 
 SIZES = [(167, 250), (243, 151), (61, 75), (301, 300), (256, 256), (9, 13)]
@@ -173,7 +173,7 @@ def test_a_download_that_fails(monkeypatch):
 
     monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy"})
     monkeypatch.setattr("torch.hub.urlopen", broken)
-    with pytest.raises(ModelError, match=r"torchvision cannot get https.*reset by peer.*--weights"):
+    with pytest.raises(ModelError, match=r"torchvision cannot get https.*reset by peer.*weights="):
         load("torchvision:resnet18")
 
 

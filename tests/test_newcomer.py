@@ -15,7 +15,7 @@ from skimage import data
 import camlucida as cl
 import zoo
 from camlucida import Explainer, TopClass
-from camlucida.errors import TargetError
+from camlucida.errors import LayerError, TargetError
 from camlucida.tables import aligned, counted, narrowed
 from command import run
 
@@ -137,3 +137,69 @@ def test_doctor_says_what_the_preprocessing_does() -> None:
     assert tuple(noise.shape) == (3, 96, 96)
     said = dict(diagnosis.facts(explainer, noise, 1.0))["pictures"]
     assert said == "one of 640×480 pixels is seen from 80, 0 to 560, 480 and becomes 3×96×96"
+
+
+def test_a_head_of_zeros_is_named_as_the_reason() -> None:
+    module = zoo.resnet()
+    head = [part for part in module.modules() if isinstance(part, torch.nn.Linear)][-1]
+    torch.nn.init.zeros_(head.weight)
+    with pytest.raises(LayerError, match="no gradient reaches any layer: weights that make it are zero"):
+        cl.explain(zoo.noise()[0], module)
+
+
+def test_where_to_begin_stands_on_the_first_page_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("explain", "evaluate", "doctor", "cache"):
+        run(command, "--help")
+        assert "Begin with" not in capsys.readouterr().out
+    run("--help")
+    assert "Begin with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["explain", "compare", "evaluate", "recommend", "doctor", "layers"])
+def test_help_promises_one_value_for_an_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(command, "--help")
+    assert "..." not in capsys.readouterr().out
+
+
+def test_several_values_behind_one_option_are_told_how(capsys: pytest.CaptureFixture[str]) -> None:
+    run("explain", "a.png", "-m", "gradcam", "eigencam", code=2)
+    assert "repeat an option for several values" in capsys.readouterr().err
+
+
+def test_models_with_checkpoints_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import timm
+
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (40, 40), (200, 30, 30)).save("photo.png")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), f"{seed}.pt")
+    both = cl.compare("photo.png", ["test_resnet@0.pt", "test_resnet@1.pt#layer2"], targets=1, cache=False)
+    assert [one.model for one in both.explanations] == ["test_resnet@0.pt", "test_resnet@1.pt"]
+    assert both.explanations[1].layer == "layer2"
+    alone = cl.explain("photo.png", "test_resnet", target=1, weights="1.pt", layer="layer2")
+    assert torch.equal(both.explanations[1].heatmap, alone.heatmap)
+    run("explain", "photo.png", "--model", "test_resnet@0.pt", "-o", "0.pt", code=2)  # an input, and no folder
+    Path("net.py").write_text("import timm\nmodel = timm.create_model('test_resnet', num_classes=3)\n")
+    own = cl.explain("photo.png", "net.py:model@1.pt#layer2", target=1)
+    assert torch.equal(own.heatmap, alone.heatmap)
+    run("explain", "photo.png", "--model", "test_resnet@0.pt", "--weights", "random", code=2)
+    assert "leave one of them out" in capsys.readouterr().err
+
+
+def test_a_picture_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    monkeypatch.chdir(tmp_path)
+    data = io.BytesIO()
+    Image.new("RGB", (40, 40), (200, 30, 30)).save(data, format="PNG")
+    for content, code in ((data.getvalue(), 0), (b"", 2)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        run("explain", "-", "--model", "test_resnet", "--weights", "random", "--quiet", code=code)
+    said = capsys.readouterr()
+    assert said.out.startswith("results/stdin.png\t")
+    assert "is empty" in said.err

@@ -161,6 +161,7 @@ def row(**changed: Any) -> bytes:
         "way": "gradcam",
         "index": 1,
         "probability": 0.5,
+        "score": 1.5,
         "values": {"entropy": 0.5},
         "seconds": 0.1,
         "key": "k",
@@ -211,7 +212,7 @@ def test_a_line_that_is_no_row_is_left_out(tmp_path: Path, items: list[Item], da
 @pytest.mark.parametrize("content", [b"my own notes\n", b"\xff\xfe\x00", b'{"ways": ["gradcam"]}\n', b"\n"])
 def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, items: list[Item], content: bytes) -> None:
     (tmp_path / "rows.jsonl").write_bytes(content)
-    with pytest.raises(OutputError, match="give another --out or remove it"):
+    with pytest.raises(OutputError, match="give another folder or remove it"):
         measured(tmp_path, items)
     assert (tmp_path / "rows.jsonl").read_bytes() == content
 
@@ -359,10 +360,10 @@ def test_what_camlucida_wrote_is_never_evaluated(here: Path, capsys: pytest.Capt
     with Image.open(here / "out" / "ranking.png") as drawn:
         assert drawn.info["Software"].startswith("camlucida ")
     table = (here / "out" / "evaluation.csv").read_text().splitlines()
-    assert table[0] == "path,way,class,probability,predicted,right,entropy"
+    assert table[0] == "path,way,class,probability,score,predicted,right,entropy"
     for line in table[1:]:
         fields = line.split(",")
-        assert fields[5] == str(fields[2] == fields[4])
+        assert fields[6] == str(fields[2] == fields[5])
 
 
 def test_a_source_that_is_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 import zoo
 from camlucida.errors import LayerError
 from camlucida.layers.known import Known
-from camlucida.models.adapter import logits_of
+from camlucida.models.logits import logits_of
 from truth import TRUTHS, build, judge
 from truth_layout import Truth
 

@@ -171,5 +171,6 @@ def _provenance(ready: Ready, work: Work, caught: Capture, which: tuple[int, int
         options=settings,
         smooth=work.smooth,
         preprocess="none" if one.picture is None else ready.preprocess_name,
+        preprocessing={} if one.picture is None else ready.adapter.preprocess.recipe.facts(),
         versions=versions(),
     )

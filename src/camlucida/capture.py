@@ -23,7 +23,7 @@ from camlucida.derivatives import LARGEST, Variants, hessian_product, twice
 from camlucida.gradients import check_finite, full_precision, gradients_of, reached
 from camlucida.images import Cells, size_of
 from camlucida.layers.strides import Strides, striding
-from camlucida.models.adapter import check_rows
+from camlucida.models.logits import check_rows
 from camlucida.outputs import last_activation
 from camlucida.recording import recorded
 from camlucida.runs import Runs

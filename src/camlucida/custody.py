@@ -25,6 +25,7 @@ from camlucida.copies import RandomWatch
 from camlucida.errors import ModelError
 from camlucida.given import hand_over
 from camlucida.interrupts import interrupts_deferred
+from camlucida.own_errors import copied_hint
 from camlucida.snapshot import Snapshot, remember
 from camlucida.straight import straight
 
@@ -127,8 +128,7 @@ class _Loan:
         if self.versions != _versions(self.parameters):
             raise ModelError(
                 f"{type(self.module).__name__} writes to its own parameters when it runs and so cannot be "
-                "given back as it was: pass a copy of it (copy.deepcopy), or Explainer(copy=True) where "
-                "another thread trains it meanwhile"
+                f"given back as it was: {copied_hint()}"
             )
 
     def give_back(self) -> None:
@@ -159,7 +159,7 @@ class _Loan:
             told = "; ".join(dict.fromkeys(f"{type(error).__name__}: {error}" for error in self.errors))
             raise ModelError(
                 f"{type(self.module).__name__} changes something of its own when it runs that cannot be put "
-                f"back ({told}), all else is as it was: pass a copy of it (copy.deepcopy)"
+                f"back ({told}), all else is as it was: {copied_hint()}"
             ) from self.errors[0]
 
 
@@ -181,7 +181,7 @@ def in_this_thread(
 def _prepare(parts: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
     for part in parts:
         if isinstance(part, torch.jit.ScriptModule) and part.training:
-            raise ModelError("this model has a TorchScript part in training mode: call model.eval() first")
+            raise ModelError("this model has a TorchScript part in training mode: run eval() on it first")
     for parameter in parameters:
         if parameter.requires_grad and not parameter.is_inference():
             parameter.requires_grad_(False)

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from camlucida.errors import CamlucidaError
+from camlucida.errors import CamlucidaError, setting
 from camlucida.layers.probe import told
 from camlucida.models.place import place_of
+from camlucida.prepare import input_size
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
@@ -39,19 +40,9 @@ class Worked:
 def noise_for(explainer: Explainer) -> Tensor:
     """An input (channels, height, width) of noise, of the size that the model wants."""
     place = place_of(explainer.module)
-    size = _wanted(explainer)
+    size = input_size(explainer.adapter)
     generator = torch.Generator().manual_seed(0)
     return torch.randn(size, generator=generator, dtype=torch.float32).to(place.device, place.dtype)
-
-
-def _wanted(explainer: Explainer) -> tuple[int, ...]:
-    """What the model's own library says it wants, else what its preprocessing makes of a picture."""
-    if explainer.preprocess_name == "model" and explainer.adapter.input_size:
-        return explainer.adapter.input_size
-    try:
-        return tuple(explainer.preprocess(Image.new("RGB", (256, 256)))[0].shape)
-    except CamlucidaError:
-        return explainer.adapter.input_size or (3, 224, 224)
 
 
 def _seen(explainer: Explainer) -> str:
@@ -61,12 +52,9 @@ def _seen(explainer: Explainer) -> str:
     except CamlucidaError as error:
         return str(error)
     left, top, right, bottom = (round(float(side)) for side in frame.box)
-    numbers = explainer.adapter.normalisation if explainer.preprocess_name == "model" else None
-    mean, deviation = ([f"{one:.3g}" for one in part] for part in numbers or ((), ()))
-    scaled = f", mean {' '.join(mean)}, deviation {' '.join(deviation)}" if numbers else ""
     return (
-        f"one of {_PHOTO[0]}×{_PHOTO[1]} pixels is seen from {left}, {top} to {right}, {bottom} and becomes "
-        f"{'×'.join(map(str, tensor.shape))}{scaled}"
+        f"one of {_PHOTO[0]}×{_PHOTO[1]} pixels is seen from {left}, {top} to "
+        f"{right}, {bottom} and becomes {'×'.join(map(str, tensor.shape))}"
     )
 
 
@@ -84,8 +72,9 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     adapter = explainer.adapter
     yield "model", f"{adapter.name} ({adapter.library}), weights {adapter.weights}"
     yield "input", "×".join(map(str, picture.shape))
+    yield "prepared", str(explainer.preprocess.recipe)
     yield "pictures", _seen(explainer)
-    yield "classes", "named" if adapter.labels else "not named: give `--labels FILE`"
+    yield "classes", "named" if adapter.labels else f"not named: give {setting('labels', 'FILE')}"
     with explainer.run_with_all():
         choice = explainer.known.default(picture)
         looked = explainer.known.survey(picture)

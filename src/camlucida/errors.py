@@ -6,7 +6,13 @@ Every message says what was expected, what came, and what to do next, in one sen
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import PurePath
+
+_ON_COMMAND_LINE: ContextVar[bool] = ContextVar("on_command_line", default=False)
+_FLAGS = {name: name.removesuffix("s") for name in ("methods", "layers", "targets", "metrics", "options")}
 
 
 class CamlucidaError(Exception):
@@ -57,6 +63,28 @@ def one_of(kind: str, given: str, known: list[str], hint: str) -> str:
     close = [lowered[name] for name in get_close_matches(given.lower(), list(lowered), n=4, cutoff=0.5)]
     offer = f"did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
     return f"{kind} {given!r} is not known: {offer}{hint}"
+
+
+@contextmanager
+def on_command_line() -> Iterator[None]:
+    """While entered, messages speak of flags and not of arguments."""
+    token = _ON_COMMAND_LINE.set(True)
+    try:
+        yield
+    finally:
+        _ON_COMMAND_LINE.reset(token)
+
+
+def spoken(command: str, python: str) -> str:
+    """A piece of a message in the words of whoever reads it: on the command line, or in Python."""
+    return command if _ON_COMMAND_LINE.get() else python
+
+
+def setting(name: str, value: str = "…") -> str:
+    """How a setting is given: `--weights random`, weights="random"; a value in capitals stands for any."""
+    flag = f"--{_FLAGS.get(name, name).replace('_', '-')}"
+    shown = value if value.isupper() or value == "…" else f'"{value}"'
+    return spoken(f"`{flag} {value}`" if value != "…" else f"`{flag}`", f"{name}={shown}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

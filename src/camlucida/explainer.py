@@ -26,7 +26,7 @@ from camlucida.layers.reshaped import Read, reading_by
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import described, load, split_layer
 from camlucida.models.place import move
-from camlucida.prepare import batches, listed, prepare, preprocess_named
+from camlucida.prepare import batches, listed, prepare, prepared_by
 from camlucida.settings import ExplainSettings, Options, Settings, cache_key, checked_settings
 from camlucida.shared_copy import refresh, shared_copy
 from camlucida.smoothing import Smooth, checked
@@ -39,14 +39,15 @@ class Explainer:
 
     Args:
         model: a timm name, ``torchvision:NAME``, ``hf:NAME_OR_FOLDER``, ``file.py:factory``, each with
-            ``#layer`` for a layer other than the default; or any ``nn.Module``.
+            ``@file`` for weights and ``#layer`` for a layer of choice; or any ``nn.Module``.
         settings: by keyword, any of
 
             - ``weights``: "pretrained", "random" (seeded) or a file; for names only.
             - ``device``: "auto" takes the best there is for names and leaves a module where it is.
             - ``dtype``: "float32", "float16", …; None keeps the model's own. For names only.
-            - ``preprocess``: "model" for the checkpoint's own, "tutorial" for the tutorial's, or a torchvision
-              Compose.
+            - ``preprocess``: "model" for the checkpoint's own, "tutorial" for the tutorial's, a torchvision
+              Compose, or what is to be changed in the checkpoint's own, of {"size": 224, "crop": 0.875,
+              "interpolation": "bilinear", "mean": 0.5, "std": 0.5}.
             - ``batch_size``: how many pictures go through the model at once (8).
             - ``labels``: the classes' names: a sequence, or a text or JSON file.
             - ``logits_of``: output → logits (batch, classes), where the model returns several tensors.
@@ -80,7 +81,8 @@ class Explainer:
         move(self.module, isinstance(model, str), chosen["device"], chosen["dtype"])
         preprocess = chosen["preprocess"]
         self.preprocess_name = preprocess if isinstance(preprocess, str) else "own"
-        self.preprocess = preprocess_named(preprocess, self.adapter)
+        self.adapter = prepared_by(preprocess, self.adapter)
+        self.preprocess = self.adapter.preprocess
         self.batch_size = chosen["batch_size"]
         self._given = (chosen["args"], chosen["kwargs"])
         key = cache_key(self.adapter) if chosen["cache"] and isinstance(model, str) else None
@@ -100,11 +102,11 @@ class Explainer:
     ) -> list[Explanation]:
         """Explanations in the order pictures × layers × methods × targets, each of them one or a list.
 
-        ``pictures`` is one or a list of: path, PIL picture, uint8 array (height, width[, channels]), or float
-        tensor (channels, height, width), which is taken as the model's input as it is; a float tensor
-        (batch, channels, height, width) is a batch of those. A target is None for the top class, a class
-        index or name, a Target, a callable, or PerPicture. A method is a name that ``camlucida methods`` lists,
-        or a ``registry.Entry`` of your own; ``options`` gives methods' options by name.
+        ``pictures`` is one or a list of: path, bytes, open file, PIL picture, uint8 array (height, width[,
+        channels]), or float tensor (channels, height, width), which is taken as the model's input as it is; a
+        float tensor (batch, channels, height, width) is a batch of those. A target is None for the top class, a
+        class index or name, a Target, a callable, or PerPicture. A method is a name that ``camlucida methods``
+        lists, or a ``registry.Entry`` of your own; ``options`` gives methods' options by name.
         A layer "a+b" is the mean of both layers' maps, each scaled to its largest magnitude. ``smooth`` takes
         "aug" (the mean over six views of the picture, mirrored and scaled) and "eigen" (the first principal
         component of the channels' contributions, in place of their sum).

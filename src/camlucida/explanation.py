@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida import saved
-from camlucida.errors import OptionError
+from camlucida.errors import OptionError, spoken
 from camlucida.files import png_bytes, save_picture
 from camlucida.health import Finding, examine
 from camlucida.heatmap import Scale, lay, limit, seen_only
 from camlucida.images import Cells, Frame
+from camlucida.marks import mark_of, written
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
 from camlucida.render.overlay import DEFAULT_ALPHA, overlay
 
@@ -29,7 +30,10 @@ _PACKAGES = ("camlucida", "torch", "timm", "torchvision", "transformers", "numpy
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made an explanation: model and its weights, layer and its layout, method and its options."""
+    """What made an explanation: model and its weights, layer and its layout, method and its options.
+
+    ``preprocessing`` is what was done with the picture, in numbers (``models.recipe``).
+    """
 
     model: str
     weights: str
@@ -40,6 +44,7 @@ class Provenance:
     preprocess: str
     versions: Mapping[str, str]
     smooth: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +140,8 @@ class Explanation:
         if show == "map":
             return self.heatmap
         if show != "spread" or self.spread is None:
-            raise OptionError(f"there is no {show} to show: 'spread' comes with aug smoothing (`--aug-smooth`)")
+            asked = spoken("`--aug-smooth`", 'smooth="aug"')
+            raise OptionError(f"there is no {show} to show: 'spread' comes with aug smoothing ({asked})")
         return self.spread
 
     def save(
@@ -163,7 +169,7 @@ class Explanation:
             arrays["picture"] = np.asarray(self.picture)
             saved.write(path, arrays, self.manifest(), inputs, overwrite)
         else:
-            save_picture(self.overlay(**drawing), path, inputs, overwrite)
+            save_picture(self.overlay(**drawing), path, inputs, overwrite, written(mark_of(self.manifest())))
         return path
 
     def manifest(self) -> dict[str, Any]:
@@ -200,7 +206,9 @@ class Explanation:
             label=facts["label"],
             score=facts["score"],
             probability=facts["probability"],
-            provenance=Provenance(**{name: facts[name] for name in names} | {"smooth": tuple(facts["smooth"])}),
+            provenance=Provenance(
+                **{name: facts[name] for name in names if name in facts} | {"smooth": tuple(facts["smooth"])}
+            ),
             frame=_frame(facts["frame"]),
             shown=Image.fromarray(found.arrays["picture"]),
             source=None if facts["source"] is None else Path(facts["source"]),

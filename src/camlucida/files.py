@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camlucida import __version__
-from camlucida.errors import OptionError, OutputError, printable
+from camlucida.errors import OptionError, OutputError, printable, spoken
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -86,7 +86,7 @@ def check_writable(path: Path, never: Sequence[Path] = (), overwrite: bool = Fal
         if not overwrite and not is_own(path):
             raise OutputError(
                 f"{printable(path)} is there already and camlucida did not write it: give another name or "
-                "folder, or let it be replaced (`--overwrite`, in Python overwrite=True)"
+                f"folder, or let it be replaced ({spoken('`--overwrite`', 'overwrite=True')})"
             )
 
 
@@ -182,8 +182,10 @@ def remove_stale(folder: Path) -> None:
                 os.close(handle)
 
 
-def save_picture(picture: Image, path: Path, never: Sequence[Path] = (), overwrite: bool = False) -> None:
-    """Write a picture whole, in the format of the name; see ``written_whole``.
+def save_picture(
+    picture: Image, path: Path, never: Sequence[Path] = (), overwrite: bool = False, of: str = ""
+) -> None:
+    """Write a picture whole, in the format of the name; see ``written_whole``. ``of`` is added to the mark.
 
     Raises:
         OptionError: its name ends in none of the formats.
@@ -193,35 +195,35 @@ def save_picture(picture: Image, path: Path, never: Sequence[Path] = (), overwri
     if suffix not in (".png", ".jpg", ".jpeg", ".webp"):
         raise OptionError(f"pictures are saved as {', '.join(FORMATS)}, got {printable(path.name)!r}")
     check_writable(path, never, overwrite)
-    encoded = _encoded(picture, path, suffix)
+    encoded = _encoded(picture, path, suffix, WRITER + of)
     with written_whole(path, never, overwrite) as file:
         file.write_bytes(encoded)  # Pillow itself would not notice where a disk takes only a part
 
 
-def _encoded(picture: Image, path: Path, suffix: str) -> bytes:
-    """The picture as a file's content, with camlucida's mark."""
+def _encoded(picture: Image, path: Path, suffix: str, mark: str) -> bytes:
+    """The picture as a file's content, with a mark of camlucida's."""
     from PIL.Image import Exif
 
     buffer = BytesIO()
     try:
         if suffix == ".png":
-            picture.save(buffer, format="PNG", pnginfo=_png_mark())
+            picture.save(buffer, format="PNG", pnginfo=_png_mark(mark))
         elif suffix == ".webp":
             exif = Exif()
-            exif[0x0131] = WRITER  # Software
+            exif[0x0131] = mark  # Software
             picture.save(buffer, format="WEBP", quality=92, exif=exif)
         else:
-            picture.save(buffer, format="JPEG", quality=92, comment=WRITER)
+            picture.save(buffer, format="JPEG", quality=92, comment=mark)
     except (ValueError, OSError) as error:  # Pillow's words for a picture too large for the format
         raise OutputError(f"{printable(path)} cannot be written ({error}), save it as .png") from error
     return buffer.getvalue()
 
 
-def _png_mark() -> object:
+def _png_mark(text: str) -> object:
     from PIL.PngImagePlugin import PngInfo
 
     mark = PngInfo()
-    mark.add_text("Software", WRITER)
+    mark.add_text("Software", text)
     return mark
 
 

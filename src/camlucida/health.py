@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from camlucida.errors import setting, spoken
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -38,7 +40,7 @@ class Noted:
 def examine(heatmap: Tensor) -> tuple[Finding, ...]:
     """What there is to know of a raw map (height, width)."""
     if not bool(heatmap.isfinite().all()):
-        advice = "use float32 or float64 (`--dtype`), or another method"
+        advice = f"use float32 or float64 ({setting('dtype', 'float32')}), or another method"
         return (Finding("not-finite", "the map holds NaN or infinity", advice),)
     low, high = float(heatmap.min()), float(heatmap.max())
     if high - low <= _ROUNDING * max(abs(high), abs(low)):
@@ -46,7 +48,8 @@ def examine(heatmap: Tensor) -> tuple[Finding, ...]:
         return (Finding("constant", found, "choose another layer or method"),)
     if high <= 0:
         found = "the map is blank since every position speaks against this class"
-        advice = "draw it with a diverging colormap (`--colormap RdBu_r`), or choose another class or method"
+        drawn = f"draw it with a diverging colormap ({setting('colormap', 'RdBu_r')})"
+        advice = f"{drawn}, or choose another class or method"
         return (Finding("negative-only", found, advice),)
     return (*_coarse(heatmap), *_border(heatmap, high))
 
@@ -137,7 +140,9 @@ def under_autocast(dtype: str) -> Finding:
 def layer_chosen(layer: str, remark: str) -> Finding:
     """Of a default layer that is not where one would expect it."""
     return Finding(
-        "layer-choice", f"{layer} is looked at: {remark}", "name another with `--layer` if you know one"
+        "layer-choice",
+        f"{layer} is looked at: {remark}",
+        f"name another ({setting('layers', 'NAME')}) if you know one",
     )
 
 
@@ -149,7 +154,8 @@ def resume_fallback() -> Finding:
 
 def memory_ended(smaller: str) -> Finding:
     """Of work that did not fit into the device's memory at once and was done in ``smaller`` parts."""
-    advice = "the map is right; a smaller `Explainer(batch_size=…)` or input spares the attempt"
+    smaller_still = spoken("input", "Explainer(batch_size=…) or input")
+    advice = f"the map is right; a smaller {smaller_still} spares the attempt"
     return Finding("memory-ended", f"the device's memory ended, so {smaller} were run at once", advice)
 
 
@@ -162,7 +168,9 @@ def no_component(method: str) -> Finding:
 def single_layer(method: str) -> Finding:
     """Of a method that multiplies the maps of several layers, given one."""
     found = f"{method} multiplies the maps of several layers and got one, whose map this is"
-    return Finding("single-layer", found, "name several with a plus, earlier ones too (`--layer a+b+c`)")
+    return Finding(
+        "single-layer", found, f"name several with a plus, earlier ones too ({setting('layers', 'a+b+c')})"
+    )
 
 
 def no_curvature() -> Finding:

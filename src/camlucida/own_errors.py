@@ -7,12 +7,20 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from camlucida.errors import CamlucidaError, ModelError, is_out_of_memory
+from camlucida.errors import CamlucidaError, ModelError, is_out_of_memory, spoken
 
 # What models raise on inputs that they do not take; kinds of the user's own pass through.
 ORDINARY = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 VARIANT = "a variant of the picture that this method makes, masked or with noise"
 ADVICE = "choose a method that shows the model the picture as it is, such as gradcam"
+
+
+def copied_hint() -> str:
+    """What to do with a model that changes something of its own whenever it runs."""
+    return spoken(
+        "have it keep what it changes in buffers, or leave that out",
+        "pass a copy of it (copy.deepcopy), or Explainer(copy=True) where another thread trains it meanwhile",
+    )
 
 
 @contextmanager

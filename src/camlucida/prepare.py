@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,28 @@ from torch import Tensor
 from camlucida import images
 from camlucida.errors import OptionError, PictureError, one_of
 from camlucida.images import Frame, size_of
-from camlucida.models.adapter import Adapter, Preprocess, tutorial_preprocess
+from camlucida.models.adapter import Adapter, tutorial_preprocess
+from camlucida.models.beside import numbers_in
+from camlucida.models.changed import changed
 from camlucida.models.place import place_of
-from camlucida.models.preprocessing import preprocessing
+from camlucida.models.preprocessing import (
+    channels_of,
+    known_channels,
+    preprocessing,
+    size_given,
+    warn_of_doubt,
+    with_preprocess,
+)
+from camlucida.models.recipe import Preprocess
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from camlucida.health import Finding
+
+
+_NAMED = ("model", "tutorial")
+_USUAL = (224, 224)  # of an input where nobody says
 
 
 @dataclass(frozen=True)
@@ -38,21 +52,30 @@ class Prepared:
     notes: tuple[Finding, ...] = ()
 
 
-def preprocess_named(preprocess: Any, adapter: Adapter) -> Preprocess:
-    """The preprocessing meant by "model", "tutorial", a torchvision Compose or preset, or an image processor.
+def prepared_by(preprocess: Any, adapter: Adapter) -> Adapter:
+    """The adapter with the preprocessing meant by "model", "tutorial", a mapping of what is to be changed in
+    the model's own (see ``changed``), a torchvision Compose or preset, or an image processor.
 
     Raises:
         OptionError: it is none of these.
     """
-    if preprocess == "model":
-        return adapter.preprocess
-    if preprocess == "tutorial":
-        return tutorial_preprocess
     if isinstance(preprocess, str):
-        raise OptionError(
-            one_of("preprocess", preprocess, ["model", "tutorial"], "it is 'model' or 'tutorial'")
-        )
-    return preprocessing(preprocess, 3 if adapter.input_size is None else adapter.input_size[0])
+        if preprocess not in _NAMED:
+            raise OptionError(one_of("preprocess", preprocess, list(_NAMED), f"it is {' or '.join(_NAMED)}"))
+        if preprocess == "tutorial":
+            return with_preprocess(adapter, tutorial_preprocess)
+        warn_of_doubt(adapter.preprocess)
+        return adapter
+    if isinstance(preprocess, Mapping):
+        timms = "input_size" in preprocess  # what resolve_data_config returns
+        numbers = dict(numbers_in(preprocess)) if timms else preprocess
+        return with_preprocess(adapter, changed(adapter.preprocess, numbers, channels_of(adapter), "given"))
+    return with_preprocess(adapter, preprocessing(preprocess, known_channels(adapter)))
+
+
+def input_size(adapter: Adapter) -> tuple[int, int, int]:
+    """The input (channels, height, width) that the model's preprocessing gives, or its library says."""
+    return adapter.input_size or size_given(adapter.preprocess, (channels_of(adapter), *_USUAL))
 
 
 def listed(pictures: Any) -> list[Any]:

@@ -201,8 +201,9 @@ _SCHEMA = {
     "health": _findings,
     "notes": _whole,
     "target": _text,
+    "preprocessing": lambda value: _mapping(value) and _option(value),
 }
-_LATER = ("target",)  # what files of earlier versions have not
+_LATER = ("target", "preprocessing")  # what files of earlier versions have not
 
 
 def _check(manifest: Any, arrays: Mapping[str, np.ndarray]) -> None:

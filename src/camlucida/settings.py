@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from camlucida.errors import OptionError, one_of
 from camlucida.explanation import versions
 from camlucida.models.adapter import Adapter
+from camlucida.models.changed import NUMBERS
 from camlucida.outputs import Activation, checked_activation
 from camlucida.smoothing import Smooth
 
@@ -73,6 +74,10 @@ def checked_settings(given: Settings) -> Settings:
         OptionError: there is no such setting, or it has no such value.
     """
     unknown = [name for name in given if name not in DEFAULTS]
+    if unknown and unknown[0] in NUMBERS:
+        raise OptionError(
+            f'{unknown[0]} is a number of the preprocessing: give preprocess={{"{unknown[0]}": …}}'
+        )
     if unknown:
         raise OptionError(one_of("setting", unknown[0], list(DEFAULTS), "see help(camlucida.Explainer)"))
     chosen: Settings = {**DEFAULTS, **given}

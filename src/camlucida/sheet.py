@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from camlucida.explanation import Explanation, Show
 from camlucida.files import png_bytes, save_picture
 from camlucida.heatmap import Scale, limit
+from camlucida.marks import mark_of, mark_of_all, written
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
 from camlucida.render.overlay import DEFAULT_ALPHA
 from camlucida.render.sheet import Cell, sheet
@@ -65,7 +66,8 @@ class Sheet:
         path = Path(path)
         sources = {explanation.source for explanation in self.explanations} - {None}
         inputs = [*never, *(source for source in sources if source)]
-        save_picture(self.picture(**drawing), path, inputs, overwrite)
+        of = written(mark_of_all([mark_of(one.manifest()) for one in self.explanations]))
+        save_picture(self.picture(**drawing), path, inputs, overwrite, of)
         return path
 
     def _repr_png_(self) -> bytes:

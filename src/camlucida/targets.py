@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex
 
 from camlucida.class_names import index_of, short_name
-from camlucida.errors import CamlucidaError, TargetError
+from camlucida.errors import CamlucidaError, TargetError, setting
 from camlucida.outputs import Activation, Rule, by_rule, last_activation, rule_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class ClassProbability:
         if rule is None:
             raise TargetError(
                 "whether this model's outputs are probabilities cannot be told: say what makes them such "
-                "(activation='softmax' or 'sigmoid'), or explain the score (ClassScore)"
+                f"({setting('activation', 'softmax')}, or sigmoid), or explain the score (ClassScore)"
             )
         return replace(self, rule=rule)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from camlucida import __version__
 from camlucida.cli.demonstration import demo
@@ -19,10 +19,11 @@ from camlucida.cli.doctor import doctor
 from camlucida.cli.drawing import explain
 from camlucida.cli.listing import clear, layers, methods, metrics, models
 from camlucida.cli.measuring import evaluate, recommend
-from camlucida.cli.run import DEBUG
+from camlucida.cli.model_options import joined
+from camlucida.cli.run import DEBUG, STDIN
 from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
-from camlucida.errors import CamlucidaError
+from camlucida.errors import CamlucidaError, on_command_line
 
 app = App(
     name="camlucida",
@@ -31,8 +32,8 @@ app = App(
     help_epilogue="Begin with: camlucida explain photo.jpg   (or `camlucida COMMAND --help`)",
 )
 for _command in (explain, compare, demo, evaluate, recommend, models, methods, metrics, layers, doctor):
-    app.command(_command)
-_cache = App(name="cache", help="What is known of models' layers, kept on disk between runs.")
+    app.command(_command, help_epilogue="")
+_cache = App(name="cache", help="What is known of models' layers, kept on disk between runs.", help_epilogue="")
 _cache.command(clear)
 app.command(_cache)
 
@@ -46,7 +47,11 @@ def _launch(
     if not debug:
         sys.excepthook = _briefly
     try:
-        app(tokens, exit_on_error=False, print_error=False)
+        app(
+            joined([STDIN.as_posix() if token == "-" else token for token in tokens]),
+            exit_on_error=False,
+            print_error=False,
+        )
     except CamlucidaError as error:
         if debug:
             raise
@@ -66,8 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say_error("results go to standard output, which is closed: leave it open, or send it to a file")
         raise SystemExit(2)
     try:
-        app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        with on_command_line():
+            app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
+    except UnusedCliTokensError as error:
+        alone = " ".join(error.unused_tokens or [])
+        say_error(
+            f"{alone} belongs to no option, of which each takes one value: name pictures first, and repeat an "
+            "option for several values (`-m gradcam -m layercam`)"
+        )
+        raise SystemExit(2) from None
     except CycloptsError as error:
         say_error(f"{str(error).rstrip('.')}; `camlucida {_command_in(arguments)}--help` lists what there is")
         raise SystemExit(2) from None

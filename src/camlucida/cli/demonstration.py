@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camlucida.cli.options import ModelOptions, Question, Result
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import Question, Result
 from camlucida.cli.sheets import draw_sheets
 from camlucida.errors import OptionError
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from camlucida.cli.options import ModelOptions, check_folder, slug
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import check_folder, slug
 from camlucida.cli.talk import tracked, waiting
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlucida.cli.options import ModelOptions, Question, Result, slug
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import Question, Result, slug
 from camlucida.cli.outputs import Outputs, inputs_of, numbered
-from camlucida.cli.run import Fields, each_picture, fields_of, name_of_target, pictures_in, stems_of
+from camlucida.cli.run import Fields, each_picture, fields_of, name_of_target, picture_at, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ def explain(
     Parameters
     ----------
     pictures
-        Picture files, or folders of them.
+        Picture files, or folders of them; - reads one from standard input.
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory, a function that returns a module,
-        (module, preprocess) or (module, preprocess, labels); `name#layer` picks a layer.
+        (module, preprocess) or (module, preprocess, labels); `name#layer` picks a layer,
+        `name@checkpoint` names weights.
     """
     settings, layers = question.options(), question.layer or (None,)
     paths, failed = pictures_in(pictures, result.quiet)
@@ -47,7 +49,7 @@ def explain(
 
     def one(path: Path, stem: str) -> Iterator[Fields]:
         explanations = explainer.explain(
-            path, question.method, question.targets, layers, settings, question.smooth
+            picture_at(path), question.method, question.targets, layers, settings, question.smooth
         )
         yield from _written(explanations, _names(stem, explanations), outputs)
 
@@ -61,15 +63,24 @@ def _names(stem: str, explanations: Sequence[Explanation]) -> list[str]:
     return numbered(["-".join([stem, *(slug(fact[i]) for i in differing)]) for fact in facts])
 
 
+def _parts(explanation: Explanation) -> list[str]:
+    """Model, layer, method and target as pieces of a file name."""
+    method = "-".join([explanation.method, *explanation.provenance.smooth])
+    model = Path(explanation.model).name
+    return [slug(one) for one in (model, explanation.layer, method, name_of_target(explanation))]
+
+
 def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs: Outputs) -> Iterator[Fields]:
     from camlucida.heatmap import limit
+    from camlucida.marks import mark_of
     from camlucida.render.colour import diverging
 
     result = outputs.result
     limits = limit([e.map_named(result.show) for e in explanations], result.scale, diverging(result.colormap))
     drawing: dict[str, Any] = {"alpha": result.alpha, "colormap": result.colormap, "show": result.show}
     for explanation, name, full in zip(explanations, names, limits, strict=True):
-        path = outputs.path(name)
+        mark = mark_of(explanation.manifest())
+        path = outputs.path(name, mark, _parts(explanation))
         explanation.save(path, **outputs.writing, **drawing, limit_at=full)
         if result.save_raw:
             explanation.save(path.with_suffix(".npz"), **outputs.writing)

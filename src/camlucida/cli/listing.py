@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from camlucida.cli.options import ModelOptions
+from camlucida.cli.model_options import ModelOptions
 from camlucida.cli.talk import say_note, waiting
 from camlucida.errors import ModelError
 from camlucida.tables import aligned, counted, narrowed

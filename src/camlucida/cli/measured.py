@@ -11,7 +11,7 @@ from camlucida.cli.talk import say_error, say_note, tracked
 from camlucida.tables import counted
 
 if TYPE_CHECKING:
-    from camlucida.cli.options import ModelOptions
+    from camlucida.cli.model_options import ModelOptions
     from camlucida.evaluation.judge import Judge
     from camlucida.evaluation.run import Advice, Evaluation
 
@@ -59,5 +59,5 @@ def say_next(found: Sequence[Advice], model: str, options: ModelOptions, quiet: 
     if found:
         method, _, layer = found[0].way.partition(" ")
         asked = ["--model", model, "--method", method, *(["--layer", layer] if layer else [])]
-        asked += ["--weights", options.weights] if options.weights != "pretrained" else []
+        asked += options.given()
         say_note(f"use it: camlucida explain PHOTO {shlex.join(asked)}", quiet)

@@ -13,7 +13,8 @@ from cyclopts import Group, Parameter
 
 from camlucida.cli.listing import print_table
 from camlucida.cli.measured import say_end, say_failed, say_next, timed
-from camlucida.cli.options import SEVERAL, ModelOptions, check_folder, parsed_options
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import METHOD, check_folder, parsed_options, several
 from camlucida.cli.outputs import inputs_of
 from camlucida.cli.talk import say_note, tracked, waiting
 from camlucida.errors import CamlucidaError
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
 class Measuring:
     """What is measured, and by what."""
 
-    method: Annotated[tuple[str, ...], Parameter(name=["--method", "-m"], consume_multiple=False)] = ()
+    method: Annotated[tuple[str, ...], METHOD] = ()
     """What `camlucida methods` lists; seven that take one forward unless said. Repeat it for several."""
 
-    layer: Annotated[tuple[str, ...], SEVERAL] = ()
+    layer: Annotated[tuple[str, ...], several("LAYER")] = ()
     """A layer that `camlucida layers` lists; repeat it for several."""
 
-    metric: Annotated[tuple[str, ...], SEVERAL] = ()
+    metric: Annotated[tuple[str, ...], several("METRIC")] = ()
     """See `camlucida metrics`; deletion, insertion and road_combined unless said, on grids energy_inside."""
 
-    option: Annotated[tuple[str, ...], SEVERAL] = ()
+    option: Annotated[tuple[str, ...], several("NAME.OPTION=VALUE")] = ()
     """An option of a method or a metric, such as `deletion.steps=64`. Repeat it for several."""
 
     masks: Path | None = None

@@ -6,81 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from warnings import catch_warnings, simplefilter
 
 from cyclopts import Group, Parameter
 
-from camlucida.cli.talk import say_note
-from camlucida.errors import CamlucidaWarning, OptionError
+from camlucida.errors import OptionError
 from camlucida.files import is_folder
 
 if TYPE_CHECKING:
-    from camlucida.explainer import Explainer
     from camlucida.metrics.registry import Metric
     from camlucida.registry import Entry
     from camlucida.smoothing import Smooth
 
-SEVERAL = Parameter(
-    negative="", consume_multiple=False, show_default=False
-)  # an option that can be given again and again
-_METHOD = Parameter(name=["--method", "-m"], negative="", consume_multiple=False, show_default=False)
+
+def several(metavar: str) -> Parameter:
+    """An option that can be given again and again, each time with one value of this name."""
+    return Parameter(negative="", consume_multiple=False, show_default=False, metavar=metavar)
+
+
+METHOD = Parameter(
+    name=["--method", "-m"], negative="", consume_multiple=False, show_default=False, metavar="METHOD"
+)
 _OUT = Parameter(name=["--out", "-o"], group=Group("Output", sort_key=4), negative="")
 _DRAWN = (".png", ".jpg", ".jpeg", ".webp")
-_MODEL = Group("Model", sort_key=2)
 _DRAWING = Group("Drawing", sort_key=3)
 _OUTPUT = Parameter(group=Group("Output", sort_key=4), negative="")
-
-
-@Parameter(name="*", group=_MODEL)
-@dataclass(frozen=True)
-class ModelOptions:
-    """How a model is made ready."""
-
-    weights: str = "pretrained"
-    """'pretrained', 'random' (seeded, and stamped on the picture), or a file: safetensors or a checkpoint."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the model runs; auto takes the best there is."""
-
-    dtype: Literal["float16", "bfloat16", "float32", "float64"] | None = None
-    """In which numbers the model runs, its own unless said."""
-
-    preprocess: Literal["model", "tutorial"] = "model"
-    """'model' is the checkpoint's own; 'tutorial' squashes to 224×224 with mean and deviation 0.5."""
-
-    labels: Path | None = None
-    """The classes' names: a text file with one a line, or JSON."""
-
-    activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
-    """What makes probabilities of the model's outputs; auto sees whether they are such already. With none, or
-    where auto cannot tell, scores are shown and measured as they are."""
-
-    no_cache: Annotated[bool, Parameter(negative="")] = False
-    """Find out about the model's layers anew, and keep nothing of it on disk."""
-
-    def explainer(self, model: str) -> Explainer:
-        """The model, ready; what loading it warns of is a note."""
-        with catch_warnings(record=True) as warned:
-            simplefilter("always", CamlucidaWarning)
-            explainer = self._loaded(model)
-        for one in warned:
-            if issubclass(one.category, CamlucidaWarning):
-                say_note(str(one.message), quiet=False)
-        return explainer
-
-    def _loaded(self, model: str) -> Explainer:
-        from camlucida.explainer import Explainer
-
-        return Explainer(
-            model,
-            weights=self.weights,
-            device=self.device,
-            dtype=self.dtype,
-            preprocess=self.preprocess,
-            labels=self.labels,
-            activation=self.activation,
-            cache=not self.no_cache,
-        )
 
 
 @Parameter(name="*")
@@ -88,24 +37,24 @@ class ModelOptions:
 class Question:
     """What is asked of a model."""
 
-    method: Annotated[tuple[str, ...], _METHOD] = ("gradcam",)
+    method: Annotated[tuple[str, ...], METHOD] = ("gradcam",)
     """What `camlucida methods` lists; gradcam unless said. Repeat it for several."""
 
-    target: Annotated[tuple[str, ...], SEVERAL] = ()
+    target: Annotated[tuple[str, ...], several("CLASS")] = ()
     """Class index, or name or a part of it; the top class unless said. "A - B" is why A and not B; index:10 and
     name:10 tell an index from a name of digits. Repeat it for several."""
 
     top: int = 0
     """The N classes that score highest: a picture each, or with `compare` all of them on one sheet."""
 
-    contrast: Annotated[tuple[tuple[str, str], ...], SEVERAL] = ()
+    contrast: Annotated[tuple[tuple[str, str], ...], several("CLASS CLASS")] = ()
     """Two classes A and B: why A and not B. Repeat it for several."""
 
-    layer: Annotated[tuple[str, ...], SEVERAL] = ()
+    layer: Annotated[tuple[str, ...], several("LAYER")] = ()
     """What `camlucida layers MODEL` lists; the model's default unless said, or `model#layer`. Repeat it for
     several; `a+b` fuses two."""
 
-    option: Annotated[tuple[str, ...], SEVERAL] = ()
+    option: Annotated[tuple[str, ...], several("NAME.OPTION=VALUE")] = ()
     """An option of a method, such as `random.seed=3`. Repeat it for several."""
 
     aug_smooth: Annotated[bool, Parameter(negative="")] = False
@@ -206,16 +155,17 @@ class Result:
 
         check_alpha(self.alpha)
         check_colormap(self.colormap)
-        if not self._is_file():
+        if not self.is_file():
             check_folder(self.out, f"pictures are written as {', '.join(_DRAWN)}")
-        if count > 1 and self._is_file():
+        if count > 1 and self.is_file():
             raise OptionError(f"--out {self.out} is one file and there are {count} results, give a folder")
 
     def path(self, stem: str) -> Path:
         """Where the picture called ``stem`` goes."""
-        return self.out if self._is_file() else self.out / f"{stem}.{self.format}"
+        return self.out if self.is_file() else self.out / f"{stem}.{self.format}"
 
-    def _is_file(self) -> bool:
+    def is_file(self) -> bool:
+        """Whether `--out` names the one file."""
         return self.out.suffix.lower() in _DRAWN and not is_folder(self.out)
 
 

@@ -9,8 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from camlucida.files import check_writable
+from camlucida.marks import Mark, mark_in
+
 if TYPE_CHECKING:
-    from camlucida.cli.options import ModelOptions, Result
+    from camlucida.cli.model_options import ModelOptions
+    from camlucida.cli.options import Result
 
 _LONGEST = 255 - len("-12.webp")  # bytes of a name on most disks, less its number and suffix
 
@@ -29,17 +33,46 @@ class Outputs:
         Raises:
             OutputError: one of them would.
         """
-        from camlucida.files import check_writable
-
         for stem in stems:
             path = self.result.path(shortened(stem))
             raw = [path.with_suffix(".npz"), path.with_suffix(".json")] if self.result.save_raw else []
             for file in (path, *raw):
                 check_writable(file, **self.writing)
 
-    def path(self, stem: str) -> Path:
-        """Where the result called ``stem`` goes: with a number behind it if there is one of that name."""
-        return self.result.path(self._free(stem))
+    def path(self, stem: str, mark: Mark = (), parts: Sequence[str] = ()) -> Path:
+        """Where the result called ``stem`` goes: with a number behind it if this run has one of that name.
+
+        A result of an earlier run that was of something else stays. Then what differs is added to the name, of
+        the names ``parts`` for model, layer, method and target, and a number if that does not help.
+        """
+        name = self._free(stem)
+        path = self.result.path(name)
+        if self.result.overwrite or self.result.is_file():
+            return path
+        there = self._mark_at(path)
+        if mark and there not in ((), mark):
+            same = len(there) == len(mark) == len(parts) + 1
+            pairs = zip(parts, there[1:], mark[1:], strict=True) if same else ()
+            longer = "-".join([stem, *(part for part, before, now in pairs if before != now)])
+            return self._beside(path, longer, mark)
+        return path
+
+    def _beside(self, path: Path, name: str, mark: Mark) -> Path:
+        """The first name that is free, or of the same result, for what must not replace ``path``."""
+        from camlucida.cli.talk import say_note
+
+        for stem in _numbers(shortened(name)):
+            other = self.result.path(stem)
+            fits = not os.path.lexists(other) or self._mark_at(other) == mark
+            if fits and folded(stem) not in self._taken:
+                break
+        self._taken.add(folded(stem))
+        say_note(f"{path} is of another picture, model, layer, method or class and stays", self.result.quiet)
+        return other
+
+    def _mark_at(self, path: Path) -> Mark:
+        """What a result of an earlier run is of, by its picture or its raw map."""
+        return mark_in(path) or (mark_in(path.with_suffix(".json")) if self.result.save_raw else ())
 
     def raw(self, sheet: Path, what: str) -> Path:
         """Where one raw map of a contact sheet goes: beside it, named after it and what the map is of."""
@@ -54,12 +87,14 @@ class Outputs:
 
 def inputs_of(pictures: Sequence[Path], models: Sequence[str], options: ModelOptions) -> list[Path]:
     """All files that a run reads: pictures, weights, labels and the user's own models."""
-    from camlucida.models.load import split_layer
+    from camlucida.cli.model_options import ModelOptions
+    from camlucida.models.load import split_layer, split_weights
 
-    names = [split_layer(model)[0] for model in models]
+    named = [split_weights(split_layer(model)[0]) for model in models]
     labels = [] if options.labels is None else [options.labels]
-    own = [Path(name.rpartition(":")[0] or name) for name in names]
-    return [*pictures, Path(options.weights), *labels, *own]
+    own = [Path(name.rpartition(":")[0] or name) for name, _ in named]
+    files = [Path(weights) for _, weights in named if weights != ModelOptions.weights]
+    return [*pictures, Path(options.weights), *files, *labels, *own]
 
 
 def numbered(names: Sequence[str]) -> list[str]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from camlucida.cli.outputs import numbered
 from camlucida.cli.talk import say_error, say_json, say_note, say_result, tracked
-from camlucida.errors import CamlucidaError, printable
+from camlucida.errors import CamlucidaError, PictureError, printable
 
 if TYPE_CHECKING:
     from camlucida.cli.options import Result
     from camlucida.explanation import Explanation
 
 Fields = Mapping[str, object]  # of a line about a result
+STDIN = Path("/dev/stdin")  # what stands on the command line as -
 DEBUG: ContextVar[bool] = ContextVar("debug", default=False)  # whether `--debug` was given
 
 
@@ -54,6 +55,21 @@ def pictures_in(sources: Sequence[Path], quiet: bool) -> tuple[list[Path], bool]
 def stems_of(paths: Sequence[Path]) -> list[str]:
     """What the results of each picture are called, none twice."""
     return numbered([path.stem for path in paths])
+
+
+def picture_at(path: Path) -> Path | bytes:
+    """A path that can be explained; of standard input what it holds.
+
+    Raises:
+        PictureError: nobody sends anything there.
+    """
+    if path != STDIN:
+        return path
+    if sys.stdin is None or sys.stdin.isatty():
+        raise PictureError(
+            "- reads a picture from standard input, and nothing is sent there: add `< photo.jpg`"
+        )
+    return sys.stdin.buffer.read()
 
 
 def each_picture(
@@ -121,6 +137,7 @@ def fields_of(path: Path, explanation: Explanation) -> Fields:
             "label": explanation.label,
             "probability": explanation.probability,
             "score": explanation.score,
+            "preprocessing": explanation.provenance.preprocessing,
             "findings": [finding.code for finding in explanation.health],
         },
     }

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from camlucida.cli.options import SEVERAL, ModelOptions, Question, Result, slug
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import Question, Result, several, slug
 from camlucida.cli.outputs import Outputs, inputs_of
-from camlucida.cli.run import Fields, each_picture, name_of_target, pictures_in, stems_of
+from camlucida.cli.run import Fields, each_picture, name_of_target, picture_at, pictures_in, stems_of
 from camlucida.cli.talk import say_note, waiting
 from camlucida.errors import OptionError
 
@@ -22,7 +23,7 @@ def compare(
     pictures: list[Path],
     /,
     *,
-    model: Annotated[tuple[str, ...], SEVERAL] = (),
+    model: Annotated[tuple[str, ...], several("MODEL")] = (),
     tutorial: Annotated[bool, Parameter(negative="")] = False,
     question: Question = Question(),
     options: ModelOptions = ModelOptions(),
@@ -35,9 +36,10 @@ def compare(
     Parameters
     ----------
     pictures
-        Picture files, or folders of them.
+        Picture files, or folders of them; - reads one from standard input.
     model
-        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; repeat it for several.
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; `name@checkpoint` names weights.
+        Repeat it for several.
     tutorial
         The tutorial's four models at its layers: ResNet-50, ViT-B/16, Swin-B and ConvNeXt-B.
     """
@@ -69,7 +71,7 @@ def draw_sheets(
             explainers.append(options.explainer(name))
 
     def one(path: Path, stem: str) -> Iterator[Fields]:
-        sheet = compare_with(explainers, [path], asked)
+        sheet = compare_with(explainers, [picture_at(path)], asked)
         yield from _written(sheet, f"{stem}-compare", outputs)
 
     each_picture(paths, one, "comparing", result)
@@ -82,6 +84,8 @@ def _tutorial_models(tutorial: bool) -> tuple[str, ...]:
 
 
 def _written(sheet: Sheet, stem: str, outputs: Outputs) -> Iterator[Fields]:
+    from camlucida.marks import mark_of, mark_of_all
+
     result = outputs.result
     drawing: dict[str, Any] = {
         "alpha": result.alpha,
@@ -89,7 +93,8 @@ def _written(sheet: Sheet, stem: str, outputs: Outputs) -> Iterator[Fields]:
         "scale": result.scale,
         "show": result.show,
     }
-    path = sheet.save(outputs.path(stem), **outputs.writing, **drawing)
+    mark = mark_of_all([mark_of(one.manifest()) for one in sheet.explanations])
+    path = sheet.save(outputs.path(stem, mark), **outputs.writing, **drawing)
     yield {"file": str(path)}
     for explanation in sheet.explanations:
         where = f"{explanation.model}#{explanation.layer} {explanation.method} {name_of_target(explanation)}"

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from camlucida.errors import CamlucidaError, LayerError, OptionError
+from camlucida.errors import CamlucidaError, LayerError, OptionError, setting
 from camlucida.evaluation.cascade import randomised
 from camlucida.evaluation.scorer import Count
 from camlucida.evaluation.shown import Bench, Shown, Way
 from camlucida.evaluation.truth import mask_of
 from camlucida.explainer import Explainer
-from camlucida.prepare import prepare
+from camlucida.prepare import input_size, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,18 +37,20 @@ class Row:
 
     ``path`` is the picture's, and of a mosaic that of the picture which is looked for. ``key`` tells what was
     measured from all else that bears this path. ``predicted`` is the model's top class, and ``right`` whether
-    it is the one that the picture is of, if that is known.
+    it is the one that the picture is of, if that is known. ``score`` is what the model returns for the class,
+    and ``probability`` None where nobody can say what makes one of it.
     """
 
     path: str
     way: str
     index: int
-    probability: float
+    probability: float | None
     values: Mapping[str, float]
     seconds: float
     key: str = ""
     predicted: int | None = None
     right: bool | None = None
+    score: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ class Judge:
         if names and blind:
             raise OptionError(
                 f"{', '.join(names)} needs to know where the object is, and nothing says so for {blind.path}: "
-                "give a table with boxes, or masks (`--masks FOLDER`)"
+                f"give a table with boxes, or masks ({setting('masks', 'FOLDER')})"
             )
 
     def rows(self, item: Item | Given, wanted: Mapping[Way, Measures] | None = None) -> list[Row]:
@@ -136,8 +138,10 @@ class Judge:
         for way, measures in asked.items():
             trial = shown.trial(way)
             values = {measure.name: measure.run(trial, settings) for measure, settings in measures}
-            said = (given.path, str(way), shown.index, shown.probability, values)
-            rows.append(Row(*said, self._timed(shown, way), key_of(item), shown.predicted, right))
+            known = shown.probability if shown.is_probability else None
+            said = (given.path, str(way), shown.index, known, values)
+            beside = (key_of(item), shown.predicted, right, trial.logit)
+            rows.append(Row(*said, self._timed(shown, way), *beside))
         return rows
 
     @cached_property
@@ -147,7 +151,7 @@ class Judge:
         Tried on a picture of noise, with a mask in its middle; what goes wrong with that in other ways says
         nothing.
         """
-        size = self.explainer.adapter.input_size or (3, 224, 224)
+        size = input_size(self.explainer.adapter)
         noise = torch.randn(*size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         down, across = size[1] // 4, size[2] // 4
         mask = torch.zeros(size[1], size[2], dtype=torch.bool)

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from camlucida.evaluation.judge import Measures
     from camlucida.explainer import Explainer
 
-_HEAD = json.dumps({"written_by": f"camlucida {__version__}", "rows": "evaluation, 2"}) + "\n"
+_HEAD = json.dumps({"written_by": f"camlucida {__version__}", "rows": "evaluation, 3"}) + "\n"
 _BEGINS = b'{"written_by": "camlucida '
 _NUMBER = (int, float)
 _FIELDS: dict[str, type | tuple[type, ...]] = {  # of a line; a row's own, and what it is of
     "path": str,
     "way": str,
     "index": int,
-    "probability": _NUMBER,
+    "probability": (*_NUMBER, type(None)),
+    "score": _NUMBER,
     "values": dict,
     "seconds": _NUMBER,
     "key": str,
@@ -106,11 +107,11 @@ class Records:
             content = self.path.read_bytes() if self.path.exists() else b""
         except OSError as error:
             raise OutputError(
-                f"{self.path} cannot be read or written ({error.strerror or error}), give another --out"
+                f"{self.path} cannot be read or written ({error.strerror or error}), give another folder"
             ) from error
         if content and not content.startswith(_BEGINS):
             raise OutputError(
-                f"{self.path} is no file of rows of this version of camlucida, give another --out or remove it"
+                f"{self.path} is no file of rows of this version of camlucida, give another folder or remove it"
             )
         lines = content.split(b"\n")[1:]
         return lines[:-1] if lines and not lines[-1] else lines
@@ -147,14 +148,14 @@ class Records:
 
 def what_rows_are_of(explainer: Explainer, seed: int) -> dict[str, Any]:
     """The model, its weights to the last number, what pictures are made into, and the seed of what is drawn."""
-    adapter = explainer.adapter
+    adapter, recipe = explainer.adapter, explainer.preprocess.recipe
     return {
         "model": explainer.title,
         "weights": adapter.weights,
         "fingerprint": of_model(explainer.module),
         "activation": adapter.activation,
         "preprocess": explainer.preprocess_name,
-        "preprocessing": without_addresses(repr(explainer.preprocess)),
+        "preprocessing": [str(recipe), *map(without_addresses, recipe.steps)],
         "dtype": str(next((one.dtype for one in explainer.module.parameters()), None)),
         "seed": seed,
         "camlucida": __version__,
@@ -171,7 +172,8 @@ def _checked(line: bytes) -> dict[str, Any] | None:
         return None
     if not all(isinstance(told[name], kind) for name, kind in _FIELDS.items()):
         return None
-    numbers = [told["probability"], told["seconds"], *told["values"].values()]
+    numbers = [told["score"], told["seconds"], *told["values"].values()]
+    numbers += [] if told["probability"] is None else [told["probability"]]
     whole = [told["index"], *([] if told["predicted"] is None else [told["predicted"]])]
     if any(isinstance(one, bool) or not isinstance(one, _NUMBER) for one in numbers):
         return None

@@ -69,10 +69,11 @@ def write(
     ):
         rows = csv.writer(file)
         names = [one.name for one in evaluation.measures]
-        rows.writerow(["path", "way", "class", "probability", "predicted", "right", *names])
+        rows.writerow(["path", "way", "class", "probability", "score", "predicted", "right", *names])
         for row in evaluation.rows:
+            told = (row.index, row.probability, row.score, row.predicted, row.right)
             values = [row.values.get(name) for name in names]
-            rows.writerow([row.path, row.way, row.index, row.probability, row.predicted, row.right, *values])
+            rows.writerow([row.path, row.way, *told, *values])
     with written_whole(paths[2], never, overwrite) as path:
         _draw(evaluation, numbers, path)
     return paths

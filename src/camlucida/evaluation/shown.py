@@ -73,6 +73,7 @@ class Shown:
             )
         self._rule = self._rule_of(adapter.activation)
         self.probability = float(self._scored(self._plain[None])[0])
+        self.is_probability = self._rule is not None
         own = int.from_bytes(fingerprint(self.picture)[:4], "big")
         self._seed = bench.seed + own  # each picture has draws of its own
         self._maps: dict[Way, Tensor] = {}

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlucida.errors import PictureError, printable
+from camlucida.errors import PictureError, printable, spoken
 from camlucida.health import band_left_out, unlikely_alpha
 from camlucida.images.alpha import is_transparent, looks_like_alpha, on_white, without_alpha
 from camlucida.images.depth import eight_bits, findings_of, is_deep
@@ -37,7 +37,8 @@ class Opened:
 
 
 def load(source: Any) -> Image:
-    """An upright RGB picture from a path, a PIL picture or a uint8 array (height, width[, 1|3|4]).
+    """An upright RGB picture from a path, a file's bytes, an open file, a PIL picture or a uint8 array (height,
+    width[, 1|3|4]).
 
     Of animated files the first frame is taken; alpha is laid on white; other depths than 8 bits are scaled to
     8. The files' formats are those in ``formats.FORMATS``.
@@ -60,16 +61,47 @@ def opened(source: Any) -> Opened:
         with _explained("this picture", "a picture"):
             source.load()
             return _upright_rgb(source, orientation_of(source), None, "this picture")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _of_data(bytes(source), "this picture")
     if hasattr(source, "__array_interface__"):
         return _of_array(source)
+    if hasattr(source, "read"):
+        return _of_stream(source)
     raise PictureError(
-        f"a picture is a path, a PIL picture, a uint8 array or a float tensor, got {type(source).__name__}"
+        "a picture is a path, bytes, an open file, a PIL picture, a uint8 array or a float tensor, got "
+        f"{type(source).__name__}"
     )
+
+
+def _of_stream(stream: Any) -> Opened:
+    """A picture in an open file, from where that stands; it is left there again if it can be."""
+    name = getattr(stream, "name", None)
+    name = printable(name) if isinstance(name, str) and name else "this file"
+    with _explained(name, "a picture"):
+        start = stream.tell() if hasattr(stream, "seekable") and stream.seekable() else None
+        data = stream.read(_FILE_LIMIT + 1)
+        if start is not None:
+            stream.seek(start)
+    if not isinstance(data, bytes):
+        raise PictureError(f"{name} gives {type(data).__name__} and no bytes: open it with mode 'rb'")
+    return _of_data(data, name)
 
 
 def _of_file(path: Path) -> Opened:
     name = printable(path)
-    data = _bytes_of(path, name)
+    return _of_data(_bytes_of(path, name), name)
+
+
+def _of_data(data: bytes, name: str) -> Opened:
+    """A picture from all bytes of its file.
+
+    Raises:
+        PictureError: there are none, or too many, or they are no picture.
+    """
+    if not data:
+        raise PictureError(f"{name} is empty, give a file with a picture in it")
+    if len(data) > _FILE_LIMIT:
+        raise _too_long(name, len(data))
     kind = format_of(data[:HEAD], name)
     with _explained(name, kind.name):
         parts = parts_of(data, kind)
@@ -82,6 +114,10 @@ def _of_file(path: Path) -> Opened:
         if kind.name == "AVIF":  # Pillow writes there what the picture's own boxes say
             orientation = orientation_in(picture.info.get("exif", b""))
         return _upright_rgb(picture, orientation, parts.bits, name)
+
+
+def _too_long(name: str, size: int) -> PictureError:
+    return PictureError(f"{name} has {size / 1e9:.1f} GB, which no picture needs: scale it down")
 
 
 def _bytes_of(path: Path, name: str) -> bytes:
@@ -98,10 +134,8 @@ def _bytes_of(path: Path, name: str) -> bytes:
         if not path.is_file():
             raise PictureError(f"{name} is no file but a device or a pipe, give a picture's file")
         size = path.stat().st_size
-        if size == 0:
-            raise PictureError(f"{name} is empty, give a file with a picture in it")
         if size > _FILE_LIMIT:
-            raise PictureError(f"{name} has {size / 1e9:.1f} GB, which no picture needs: scale it down")
+            raise _too_long(name, size)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -125,7 +159,7 @@ def _too_large(name: str, kind: Format) -> PictureError:
     limit = PIXEL_LIMIT // _SLOW.get(kind.name, 1)
     return PictureError(
         f"{name} has more than {limit / 1e6:.0f} million pixels, which may be a decompression bomb: scale it "
-        "down, or open it yourself and pass the PIL picture"
+        f"down{spoken('', ', or open it yourself and pass the PIL picture')}"
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from camlucida.errors import LayerError
+from camlucida.errors import LayerError, setting
 from camlucida.layers.branches import branches, only_scores
 from camlucida.layers.layout import Layout
 from camlucida.layers.look import Look
@@ -72,7 +72,8 @@ def choose(survey: Survey, probe: Probe, look: LookAt) -> Choice:
         choice = _first_that_stands(survey, sets, probe, look, (least, class_maps)) if sets else None
         if choice:
             return choice
-    raise LayerError(_refusal(survey, places))
+    dead = bool(places) and all(looks[place.name].alive == 0 for place in places)
+    raise LayerError(_refusal(survey, places, dead))
 
 
 def _first_that_stands(
@@ -191,14 +192,20 @@ def _remarks(survey: Survey, places: list[Place]) -> Iterable[str]:
         )
 
 
-def _refusal(survey: Survey, tried: Sequence[Place]) -> str:
-    hint = "name one (`--layer`, `layers=[…]`), `camlucida layers MODEL` lists them"
+def _refusal(survey: Survey, tried: Sequence[Place], dead: bool) -> str:
+    """Why nothing can be looked at; ``dead``: no gradient reaches any of the layers that were tried."""
+    hint = f"name one ({setting('layers', 'NAME')}), `camlucida layers MODEL` lists them"
     if not any(place.layouts for place in survey.places):
         return "this model has no layer whose output has positions, so that there is nothing to draw"
     if not survey.paths:
         return (
             "the score does not depend on the picture through anything that records gradients (a zero head, "
             f"or gradients switched off inside the model): check its weights, or {hint}"
+        )
+    if dead:
+        return (
+            "the score is the same whatever the picture shows, since no gradient reaches any layer: weights "
+            "that make it are zero, as those of a head may be before training, so load or train them first"
         )
     if tried:
         names = ", ".join(place.name for place in reversed(tried[-_TRIED:]))

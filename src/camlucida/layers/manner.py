@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlucida.errors import CamlucidaError, ModelError, is_out_of_memory
+from camlucida.errors import CamlucidaError, ModelError, is_out_of_memory, spoken
 from camlucida.own_errors import ORDINARY
 
 _LITTLE = 0.1  # of the picture's deviation
@@ -77,9 +77,10 @@ def run(module: nn.Module, inputs: Tensor, manner: Manner) -> Any:
 def refusal(module: nn.Module, like: Tensor, refused: Refused) -> ModelError:
     """The error for a model that can be run in no manner, with its own words for the user's picture alone."""
     size = "×".join(map(str, like.shape))
+    beside = spoken("in a module of your own (`--model file.py:factory`)", "by Explainer(args=…, kwargs=…)")
     return ModelError(
         f"{type(module).__name__} raises {refused.kind} on an input of {size} ({refused.words}; camlucida ran "
         "it on noise and on the picture itself, several at once and alone): give it the size and channels that "
-        "it takes, and what it takes beside the picture by Explainer(args=…, kwargs=…); where the picture is "
-        "not its first argument, wrap the model in a module whose forward takes the picture first"
+        f"it takes, and what it takes beside the picture {beside}; where the picture is not its first "
+        "argument, wrap the model in a module whose forward takes the picture first"
     )

@@ -36,7 +36,7 @@ def without_gradient(name: str, offer: str) -> str:
     """Of a layer on no position of which the score depends."""
     return (
         f"the score does not depend on any position of layer {name!r} (behind it only a class token is "
-        f"read, or nothing at all), so that a gradient method has nothing to show: {offer}"
+        f"read, or nothing at all, or weights are zero), so that a gradient method has nothing to show: {offer}"
     )
 
 

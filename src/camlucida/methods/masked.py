@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from camlucida.errors import spoken
 from camlucida.health import Finding, Noted
 from camlucida.registry import Paper, method
 
@@ -146,4 +147,5 @@ def _left_out(live: int, tried: int) -> tuple[Finding, ...]:
     if live == tried:
         return ()
     found = f"scorecam tried {tried} of the {live} channels that vary, those that vary most"
-    return (Finding("channels-left-out", found, "all are tried with `--option scorecam.channels=0`"),)
+    asked = spoken("`--option scorecam.channels=0`", 'options={"scorecam": {"channels": 0}}')
+    return (Finding("channels-left-out", found, f"all are tried with {asked}"),)

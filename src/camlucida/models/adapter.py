@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from camlucida.errors import ModelError, OptionError, PictureError
+from camlucida.errors import OptionError, PictureError, is_out_of_memory, spoken
 from camlucida.images import Frame, size_of
+from camlucida.models.logits import logits_of
+from camlucida.models.recipe import NOBODY, Preprocess, Recipe, recipe_of_steps
 from camlucida.models.resized import check_resized
 from camlucida.outputs import Activation
+from camlucida.own_errors import ORDINARY
+from camlucida.tables import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
-
-Preprocess = Callable[["Image"], "tuple[Tensor, Frame]"]
 
 TUTORIAL_SIZE = (224, 224)
 
@@ -50,113 +52,14 @@ class Adapter:
         return self.labels[index] if named else None  # type: ignore[index]
 
 
-def logits_of(output: Any) -> Tensor:
-    """The logits (batch, classes) in what a classifier returns.
-
-    That is a tensor, or in a tuple, list, dict, ModelOutput or other record what is called ``logits``, else its
-    only floating tensor of two axes. One number a picture, (batch,), counts as one class.
-
-    Raises:
-        ModelError: there are none, or several that may be meant.
-    """
-    import torch
-
-    if isinstance(output, torch.Tensor):
-        return _two_axes(output, "")
-    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    if isinstance(named, torch.Tensor):
-        return _two_axes(named, " as its logits")
-    tensors = {id(tensor): (path, tensor) for path, tensor in _tensors(output, "", _NESTED)}.values()
-    for axes in (2, 1):
-        fitting = [(path, one) for path, one in tensors if one.ndim == axes and one.is_floating_point()]
-        if len(fitting) == 1:
-            return _two_axes(fitting[0][1], "")
-        if fitting:
-            offered = " and ".join(f"{path} {tuple(one.shape)}" for path, one in fitting)
-            raise ModelError(
-                f"a classifier returns logits (batch, classes), and here {offered} may be meant: say which by "
-                "Explainer(model, logits_of=lambda output: …)"
-            )
-    raise _no_logits(type(output).__name__ if not tensors else _listed(tensors))
+GIVEN = "the transform that was given"
 
 
-def logits_by(function: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
-    """The user's own way to the logits, checked like those that are found."""
-
-    def chosen(output: Any) -> Tensor:
-        import torch
-
-        logits = function(output)
-        if not isinstance(logits, torch.Tensor):
-            raise ModelError(f"logits_of returns a tensor (batch, classes), got {type(logits).__name__}")
-        return _two_axes(logits, " by logits_of")
-
-    return chosen
-
-
-def check_rows(logits: Tensor, pictures: int) -> None:
-    """Refuse logits of another number of pictures than the model was given: then the first axis is another.
-
-    Raises:
-        ModelError: their numbers differ.
-    """
-    if len(logits) != pictures:
-        raise ModelError(
-            f"a classifier returns logits (batch, classes), this model returns {len(logits)} rows for "
-            f"a batch of {pictures}: keep the axis of the batch, or say where the logits are by "
-            "Explainer(model, logits_of=lambda output: …)"
-        )
-
-
-_NESTED = 3  # how deep logits are looked for in what a model returns
-
-
-def _tensors(output: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in nested containers and records, with the way to it as one would write it."""
-    import torch
-
-    if isinstance(output, torch.Tensor):
-        yield f"output{path}", output
-    elif depth:
-        for step, one in _steps_into(output):
-            yield from _tensors(one, path + step, depth - 1)
-
-
-def _steps_into(output: Any) -> list[tuple[str, Any]]:
-    if isinstance(output, Mapping):
-        return [(f"[{key!r}]", one) for key, one in output.items()]
-    if isinstance(output, (tuple, list)):
-        names = getattr(output, "_fields", None)  # a namedtuple's
-        return [(f".{names[i]}" if names else f"[{i}]", one) for i, one in enumerate(output)]
-    return [(f".{name}", one) for name, one in getattr(output, "__dict__", {}).items()]
-
-
-def _two_axes(logits: Tensor, what: str) -> Tensor:
-    """Logits as (batch, classes): (batch,) is one class; axes of length 1 behind the classes are dropped."""
-    if not logits.is_floating_point():
-        raise _no_logits(f"{str(logits.dtype).removeprefix('torch.')} {tuple(logits.shape)}{what}")
-    if logits.ndim == 1:
-        return logits[:, None]
-    if logits.ndim < 2 or any(length != 1 for length in logits.shape[2:]):
-        raise _no_logits(f"a tensor {tuple(logits.shape)}{what}")
-    return logits.flatten(1) if logits.ndim > 2 else logits
-
-
-def _listed(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    return ", ".join(f"{path} {tuple(one.shape)}" for path, one in tensors)
-
-
-def _no_logits(came: str) -> ModelError:
-    return ModelError(
-        f"a classifier returns logits (batch, classes), this model returns {came}: wrap it in a module "
-        "whose forward returns them, or say where they are by Explainer(model, logits_of=lambda output: …)"
-    )
-
-
-def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
+def preprocess_of(transform: Any, channels: int | None = None, source: str = GIVEN) -> Preprocess:
     """A preprocessing that also says where its output lies on the picture, from a torchvision-style Compose.
 
-    Its steps are run one by one, and the frame follows the picture's size from step to step.
+    Its steps are run one by one, and the frame follows the picture's size from step to step. ``channels`` are
+    those that the model takes, None where nobody knows.
 
     Raises:
         OptionError: ``transform`` is not a sequence of steps (here), or a step changes the picture's
@@ -172,10 +75,9 @@ def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
     def preprocess(picture: Image) -> tuple[Tensor, Frame]:
         import torch
 
-        if channels not in (1, 3):
+        if channels not in (None, 1, 3):
             raise PictureError(
-                f"this model takes {channels} channels and a picture has three: pass the input itself as a "
-                f"float tensor ({channels}, height, width)"
+                f"this model takes {channels} channels and a picture has three: " + other_channels(channels)
             )
         frame = Frame.whole((picture.height, picture.width))
         current: Any = picture.convert("L") if channels == 1 else picture
@@ -183,13 +85,48 @@ def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
             _check_step(step)
             if type(step).__name__ in _RESIZES:
                 check_resized(step, _size(current))
-            current = step(current)
+            current = _done(step, current)
             frame = _follow(step, frame, _size(current))
         if not isinstance(current, torch.Tensor) or current.ndim != 3:
             raise OptionError("preprocess must end in a tensor (channels, height, width): add ToTensor()")
+        if channels not in (None, len(current)):
+            raise OptionError(
+                f"preprocess gives {counted(len(current), 'channel')} and the model takes {channels}: make it "
+                f"{channels}, such as by Grayscale({channels})"
+            )
         return current, frame
 
-    return preprocess
+    return Preprocess(preprocess, recipe_of_steps(steps, source))
+
+
+def own_steps() -> str:
+    """How a user gives steps that can be followed."""
+    return spoken(
+        "have a factory return a torchvision Compose behind the module",
+        "pass preprocess= (a torchvision Compose)",
+    )
+
+
+def other_channels(channels: int) -> str:
+    """What to do where no picture has as many channels as the model takes."""
+    return spoken(
+        "in Python its input can be given as it is",
+        f"pass the input itself as a float tensor ({channels}, height, width)",
+    )
+
+
+def _done(step: Any, current: Any) -> Any:
+    """What a step makes of the picture; what it raises, with what it was given."""
+    try:
+        return step(current)
+    except ORDINARY as error:
+        if is_out_of_memory(error):
+            raise
+        grey = getattr(current, "mode", "") == "L" or getattr(current, "shape", (0,))[0] == 1
+        said = "one channel, as the model takes" if grey else "three channels"
+        raise OptionError(
+            f"preprocess step {step} cannot take this picture, which has {said} ({error}): write it for that"
+        ) from error
 
 
 _CROPS = ("CenterCrop", "CenterCropOrPad")
@@ -226,7 +163,7 @@ def _size(picture: Any) -> tuple[int, int]:
     return picture.height, picture.width
 
 
-def tutorial_preprocess(picture: Image) -> tuple[Tensor, Frame]:
+def _tutorial(picture: Image) -> tuple[Tensor, Frame]:
     """What the tutorial does for every model: squashed to 224×224 without smoothing, mean and deviation 0.5."""
     import torch
     from torchvision.transforms.functional import pil_to_tensor
@@ -236,10 +173,22 @@ def tutorial_preprocess(picture: Image) -> tuple[Tensor, Frame]:
     return (squashed[0] - 0.5) / 0.5, Frame.whole((picture.height, picture.width)).resized(TUTORIAL_SIZE)
 
 
-def no_preprocess(picture: Image) -> tuple[Tensor, Frame]:
+def _refused(picture: Image) -> tuple[Tensor, Frame]:
     """For a module that nobody describes."""
     raise PictureError(
-        "this model does not say how a picture becomes its input: pass preprocess= (a torchvision Compose), "
-        "have the factory return it behind the module, take `--preprocess tutorial`, or pass the input itself "
-        "as a float tensor"
+        "this model does not say how a picture becomes its input: "
+        + spoken(
+            "give `--size`, `--mean` and `--std`, have a factory return a torchvision Compose behind the "
+            "module, or take `--preprocess tutorial`",
+            'give preprocess={"size": …, "mean": …, "std": …} or a torchvision Compose, or pass the input '
+            "itself as a float tensor",
+        )
     )
+
+
+_HALF = (0.5, 0.5, 0.5)
+_SQUASHED = {"height": TUTORIAL_SIZE[0], "width": TUTORIAL_SIZE[1]}
+tutorial_preprocess = Preprocess(
+    _tutorial, Recipe("the tutorial", _SQUASHED, None, "bilinear, not antialiased", _HALF, _HALF)
+)
+no_preprocess = Preprocess(_refused, Recipe(NOBODY))

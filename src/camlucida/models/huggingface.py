@@ -13,16 +13,9 @@ from camlucida.errors import ModelError
 from camlucida.files import is_folder
 from camlucida.models.adapter import Adapter, no_preprocess
 from camlucida.models.head import head_of
-from camlucida.models.keys import MERGE, classes_in, fitted
+from camlucida.models.keys import classes_in, fitted, merge_hint
 from camlucida.models.processor import configured_size, normalisation_of, processed_by, processed_size
-from camlucida.models.weights import (
-    HUB_FILES,
-    SEED,
-    cached,
-    check_hub,
-    first_line,
-    tensors_in,
-)
+from camlucida.models.weights import HUB_FILES, SEED, cached, check_hub, first_line, tensors_in
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +75,8 @@ def adapt(module: nn.Module, name: str, weights: str, processor: Any) -> Adapter
     """A model of transformers with its image processor, None where it has none."""
     config: Any = module.config
     channels = int(getattr(config, "num_channels", 3))
-    preprocess = no_preprocess if processor is None else processed_by(processor, channels)
+    said = f"the image processor of {name}"
+    preprocess = no_preprocess if processor is None else processed_by(processor, channels, said)
     size = configured_size(config) if processor is None else processed_size(processor, channels)
     return Adapter(
         module=module,
@@ -112,7 +106,9 @@ def _check_source(source: str) -> None:
         ) from error
     folder = Path(source or "/no name")
     if is_folder(folder) and (folder / "adapter_config.json").is_file():
-        raise ModelError(f"{folder} holds an adapter of peft (adapter_config.json) and no whole model: {MERGE}")
+        raise ModelError(
+            f"{folder} holds an adapter of peft (adapter_config.json) and no whole model: {merge_hint()}"
+        )
     if is_folder(folder) and not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: give a folder that save_pretrained(…) wrote")
     if not is_folder(folder) and not _is_hub_name(source):
@@ -233,7 +229,7 @@ def _told(name: str) -> Iterator[None]:
     except _UNREADABLE as error:
         raise ModelError(
             f"transformers cannot make an image classifier of {name} ({first_line(error)}): name another, or "
-            "make it yourself and pass the module"
+            "make it yourself and give the module"
         ) from error
 
 

@@ -6,18 +6,22 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from camlucida.errors import CamlucidaWarning, ModelError
+from camlucida.errors import CamlucidaWarning, ModelError, spoken
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
 
-MERGE = (
-    "merge it into its model first, model.merge_and_unload() in peft, and give what that saves, or pass the "
-    "module itself in Python"
-)
 _SHOWN = 3  # names of each side, in a message
+
+
+def merge_hint() -> str:
+    """What to do with an adapter (LoRA)."""
+    itself = spoken("a function that makes the model (`--model file.py:factory`)", "the module itself")
+    return (
+        f"merge it into its model first, merge_and_unload() in peft, and give what that saves, or give {itself}"
+    )
 
 
 def prefix_in(state: Mapping[str, Tensor], names: Collection[str]) -> str:
@@ -59,7 +63,7 @@ def check_whole(state: Mapping[str, Tensor], file: Path) -> None:
         ModelError: they are.
     """
     if any(".lora_" in key for key in state):
-        raise ModelError(f"{file} holds the weights of an adapter (LoRA) alone: {MERGE}")
+        raise ModelError(f"{file} holds the weights of an adapter (LoRA) alone: {merge_hint()}")
 
 
 def unlike(state: Mapping[str, Tensor], module: nn.Module) -> str:
@@ -96,3 +100,17 @@ def classes_in(state: Mapping[str, Tensor], module: nn.Module, classes: int) -> 
 
 def _differs_in_classes(ours: Tensor, theirs: Tensor, classes: int) -> bool:
     return ours.ndim > 0 and ours.shape[0] == classes and ours.shape[1:] == theirs.shape[1:]
+
+
+def ends_in(module: nn.Module, classes: int, but: tuple[str, ...] = ()) -> bool:
+    """Whether the last linear layer or convolution, of those whose names begin with none of ``but``, gives
+    ``classes`` numbers.
+    """
+    from torch import nn
+
+    layers = [
+        part
+        for name, part in module.named_modules()
+        if isinstance(part, (nn.Linear, nn.Conv2d)) and not name.startswith(but)
+    ]
+    return bool(layers) and layers[-1].weight.shape[0] == classes

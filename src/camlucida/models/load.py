@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,19 @@ from camlucida.files import is_file, is_folder
 from camlucida.models import embedded, huggingface, own
 from camlucida.models import timm as timm_models
 from camlucida.models import torchvision as torchvision_models
-from camlucida.models.adapter import Adapter, logits_by, no_preprocess
+from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models.beside import beside_weights
+from camlucida.models.keys import ends_in
 from camlucida.models.labels import labels_from
-from camlucida.models.preprocessing import preprocessing
+from camlucida.models.logits import logits_by
+from camlucida.models.preprocessing import as_told, known_channels, preprocessing, with_preprocess
 
 if TYPE_CHECKING:
     from torch import nn
 
 _OF_TIMM = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm's own names may point
 _OF_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".tar")
+_NO_FILES = ("pretrained", "random")
 _FORMS = "a timm name, torchvision:NAME, hf:NAME_OR_FOLDER, file.py:factory"
 
 
@@ -30,8 +34,8 @@ def load(model: Any, weights: str | Path = "pretrained") -> Adapter:
     """The model meant by a name or an ``nn.Module``.
 
     A name is timm's (``timm:…``, ``hf-hub:…`` and ``local-dir:…`` too), ``torchvision:NAME``,
-    ``hf:NAME_OR_FOLDER`` or ``file.py:factory``. ``weights`` is "pretrained", "random" or a file, and is for
-    names only: a module keeps its own.
+    ``hf:NAME_OR_FOLDER`` or ``file.py:factory``. ``weights`` is "pretrained", "random" or a file, which may
+    also stand behind the name, ``name@file``; it is for names only: a module keeps its own.
 
     Raises:
         ModelError: there is no such model, or its weights cannot be had.
@@ -42,14 +46,54 @@ def load(model: Any, weights: str | Path = "pretrained") -> Adapter:
         return _adapt_module(bare(model))
     if not isinstance(model, str):
         raise ModelError(f"a model is a timm name or an nn.Module, got {type(model).__name__}")
+    name, weights = split_weights(model, weights)
+    adapter, told = _named(name, str(weights))
+    adapter = replace(adapter, name=adapter.name if name == model else model)
+    if str(weights) in _NO_FILES:
+        return adapter
+    beside = beside_weights(Path(weights))
+    if not told.labels and beside.labels and ends_in(adapter.module, len(beside.labels)):
+        adapter = replace(adapter, labels=beside.labels)
+    return adapter if told.preprocess else as_told(adapter, beside, Path(weights))
+
+
+def split_weights(model: str, weights: str | Path = "pretrained") -> tuple[str, str | Path]:
+    """``name@file`` as the name and its file of weights; "@" before anything else is one of a hub's revision.
+
+    Raises:
+        ModelError: other weights are asked for as well.
+    """
+    name, mark, file = model.rpartition("@")
+    whole = Path(model.partition(":")[2] or model).expanduser()
+    if not (mark and name) or is_file(whole) or is_folder(whole):
+        return model, weights
+    if not (Path(file).suffix.lower() in _OF_WEIGHTS or is_file(Path(file).expanduser())):
+        return model, weights
+    if str(weights) not in ("pretrained", file):
+        raise ModelError(f"{model} names its weights, and {weights} are asked for too: leave one of them out")
+    return name, str(Path(file).expanduser())
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a factory says itself, which stands before what a file says."""
+
+    preprocess: bool = False
+    labels: bool = False
+
+
+def _named(model: str, weights: str) -> tuple[Adapter, _Told]:
+    """The model of this name, and what a factory told of it."""
     if own.is_own(model):
-        return _adapt_made(own.load(model, str(weights)), model, str(weights))
+        made = own.load(model, weights)
+        told = _Told(made.preprocess is not None, made.labels is not None)
+        return _adapt_made(made, model, weights), told
     for prefix, load_named in _LOADERS.items():
         if model.startswith(prefix):
-            return load_named(model.removeprefix(prefix), str(weights))
-    if str(weights) == "pretrained" and model in embedded.EMBEDDED:
-        return timm_models.adapt(embedded.load_embedded(model), model, "pretrained")
-    return _load_timm(model, str(weights))
+            return load_named(model.removeprefix(prefix), weights), _Told()
+    if weights == "pretrained" and model in embedded.EMBEDDED:
+        return timm_models.adapt(embedded.load_embedded(model), model, "pretrained"), _Told()
+    return _load_timm(model, weights), _Told()
 
 
 def _load_timm(name: str, weights: str) -> Adapter:
@@ -78,8 +122,8 @@ def _check_name(name: str) -> None:
 
     if Path(name).suffix.lower() in _OF_WEIGHTS:
         raise ModelError(
-            f"{name} is the name of a file of weights: name the model that they are for as well, "
-            f"`--model resnet50 --weights {name}`, in Python weights={name!r}"
+            f"{name} is the name of a file of weights: name the model that they are for as well, such as "
+            f"resnet50@{name}"
         )
     prefix, colon, _ = name.partition(":")
     if colon:
@@ -135,8 +179,7 @@ def _adapt_made(made: own.Made, name: str, weights: str) -> Adapter:
     if weights != "pretrained":
         adapter = replace(adapter, weights=weights)
     if made.preprocess is not None:
-        channels = 3 if adapter.input_size is None else adapter.input_size[0]
-        adapter = replace(adapter, preprocess=preprocessing(made.preprocess, channels), normalisation=None)
+        adapter = with_preprocess(adapter, preprocessing(made.preprocess, known_channels(adapter), name))
     return described(adapter, made.labels)
 
 

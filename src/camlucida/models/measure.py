@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError
 from camlucida.images import Frame, Size, size_of
+from camlucida.models.adapter import own_steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,5 +102,5 @@ def _edges(start: float, step: float, count: int, length: int) -> tuple[float, f
 def _refused(what: str) -> OptionError:
     return OptionError(
         "a preprocessing resizes, crops or pads a picture so that a map can be drawn back on it, and this one "
-        f"{what}: pass preprocess= (a torchvision Compose)"
+        f"{what}: {own_steps()}"
     )

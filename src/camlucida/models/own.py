@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from camlucida.errors import ModelError, one_of
+from camlucida.errors import ModelError, one_of, setting
 from camlucida.files import is_file
 from camlucida.models.weights import fill, first_line, tensors_in
 
@@ -51,7 +51,9 @@ def load(name: str, weights: str) -> Made:
             f"{_RETURNS}; or the name of a module that it holds"
         )
     if weights == "random":
-        raise ModelError(f"the weights of {name} are those its factory gives it: leave `--weights random` away")
+        raise ModelError(
+            f"the weights of {name} are those its factory gives it: leave {setting('weights', 'random')} away"
+        )
     file = Path(path).expanduser()
     if not is_file(file):
         raise ModelError(f"no file at {file}, give file.py:factory")

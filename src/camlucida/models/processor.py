@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import OptionError, PictureError
 from camlucida.images import Frame, Size, size_of
-from camlucida.models.adapter import Preprocess, preprocess_of
+from camlucida.models.adapter import GIVEN, other_channels, own_steps, preprocess_of
 from camlucida.models.measure import measured_frame
+from camlucida.models.recipe import Preprocess, Recipe, name_of
 from camlucida.models.resized import check_resized
 from camlucida.models.weights import first_line
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BILINEAR = 2  # Pillow's number
+_UNCROPPED = 384  # ConvNeXt's side from which on nothing is cropped
 _SQUARE = 320  # side of the picture that shows which input size a processor makes
 
 
@@ -29,11 +31,11 @@ def is_processor(given: Any) -> bool:
     )
 
 
-def processed_by(processor: Any, channels: int = 3) -> Preprocess:
+def processed_by(processor: Any, channels: int = 3, source: str = GIVEN) -> Preprocess:
     """The processor as it is configured, run by itself; its frame is measured once for each picture size."""
     steps = getattr(processor, "val_transforms", None)  # timm's networks in transformers keep timm's steps
     if steps is not None:
-        return preprocess_of(steps, channels)
+        return preprocess_of(steps, channels, source)
 
     @lru_cache(maxsize=64)
     def frame_of(size: Size) -> Frame:
@@ -49,14 +51,40 @@ def processed_by(processor: Any, channels: int = 3) -> Preprocess:
     def preprocess(picture: Image) -> tuple[Tensor, Frame]:
         if channels not in (1, 3):
             raise PictureError(
-                f"this model takes {channels} channels and a picture has three: pass the input itself as a "
-                f"float tensor ({channels}, height, width)"
+                f"this model takes {channels} channels and a picture has three: " + other_channels(channels)
             )
         check_resized(processor, (picture.height, picture.width))
         tensor = _pixels(processor, picture.convert("L") if channels == 1 else picture)
         return tensor, frame_of((picture.height, picture.width))
 
-    return preprocess
+    return Preprocess(preprocess, _recipe(processor, channels, source))
+
+
+def _recipe(processor: Any, channels: int, source: str) -> Recipe:
+    """What the processor is configured to do."""
+    numbers = normalisation_of(processor, channels)
+    mean, deviation = (tuple(map(float, part)) for part in numbers) if numbers else (None, None)
+    resizes, crops = (getattr(processor, step, False) for step in ("do_resize", "do_center_crop"))
+    resize, crop = (_sides(processor, name) for name in ("size", "crop_size"))
+    side, share = resize.get("shortest_edge"), getattr(processor, "crop_pct", None)
+    if share and side:  # ConvNeXt's
+        whole = side >= _UNCROPPED
+        resize = {"height": side, "width": side} if whole else {"shortest_edge": int(side / share)}
+        crop, crops = {"height": side, "width": side}, not whole
+    return Recipe(
+        source,
+        resize=resize if resizes else None,
+        crop=(crop["height"], crop["width"]) if crops and "height" in crop else None,
+        interpolation=name_of(processor.resample) if resizes else None,
+        mean=mean,
+        std=deviation,
+        steps=(str(processor),),
+    )
+
+
+def _sides(processor: Any, name: str) -> dict[str, int]:
+    given = getattr(processor, name, None)
+    return {side: int(one) for side, one in dict(given or {}).items() if one}
 
 
 def configured_size(config: Any) -> Size | None:
@@ -97,11 +125,11 @@ def _pixels(processor: Any, picture: Any, **options: Any) -> Tensor:
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise OptionError(
             f"{type(processor).__name__} cannot make this picture the model's input ({first_line(error)}): "
-            "pass preprocess= (a torchvision Compose)"
+            f"{own_steps()}"
         ) from error
     if values.ndim != 4 or values.shape[0] != 1:
         raise OptionError(
             f"{type(processor).__name__} cuts a picture into pieces {tuple(values.shape)} that cannot be drawn "
-            "back: pass preprocess= (a torchvision Compose)"
+            f"back: {own_steps()}"
         )
     return values[0]

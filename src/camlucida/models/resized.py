@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from camlucida.errors import PictureError
+from camlucida.errors import PictureError, setting
 from camlucida.images import PIXEL_LIMIT, Size
 
 
@@ -26,7 +26,7 @@ def check_resized(step: Any, size: Size) -> None:
         raise PictureError(
             f"this picture of {size[1]}×{size[0]} pixels would become {width}×{height} before it is cropped "
             "for the model, which takes too much memory: cut it into pieces, or squash it "
-            "(`--preprocess tutorial`)"
+            f"({setting('preprocess', 'tutorial')})"
         )
 
 

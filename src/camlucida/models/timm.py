@@ -8,21 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from camlucida.errors import ModelError, one_of
+from camlucida.errors import ModelError, one_of, setting
 from camlucida.models.adapter import Adapter, preprocess_of
+from camlucida.models.labels import labels_from
 from camlucida.models.weights import (
     HUB_FILES,
-    OFFLINE_HINT,
     SEED,
     cached,
     check_hub,
     fill,
     first_line,
+    offline_hint,
     tensors_in,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+_FOLDED = 8  # channels from which on a first convolution sees places made channels
 
 
 def recognises(module: nn.Module) -> bool:
@@ -44,7 +48,7 @@ def adapt(module: nn.Module, name: str, weights: str) -> Adapter:
     return Adapter(
         module=module,
         name=name,
-        preprocess=preprocess_of(create_transform(**config), channels),
+        preprocess=preprocess_of(create_transform(**config), channels, _described_by(module, name)),
         labels=labels_of(module),
         input_size=config["input_size"],
         normalisation=(config["mean"], config["std"]),
@@ -52,6 +56,15 @@ def adapt(module: nn.Module, name: str, weights: str) -> Adapter:
         library="timm",
         outputs="embedding" if getattr(module, "num_classes", None) == 0 else "classes",
     )
+
+
+def _described_by(module: nn.Module, name: str) -> str:
+    """Where a module's preprocessing comes from."""
+    if ":" in name:
+        return f"the config.json of {name}"
+    config: Any = module.pretrained_cfg
+    known = [str(config[key]) for key in ("architecture", "tag") if config.get(key)]
+    return f"timm's configuration of {'.'.join(known) or name}"
 
 
 def _channels(module: nn.Module, configured: int) -> int:
@@ -64,9 +77,18 @@ def _channels(module: nn.Module, configured: int) -> int:
 
 
 def labels_of(module: nn.Module) -> Sequence[str] | None:
-    """The class names of ImageNet's subset that the module was made for, None if for no such."""
+    """The class names in the module's own configuration, else those of ImageNet's subset that it was made for;
+    None where there are none.
+    """
     from timm.data import infer_imagenet_subset
 
+    config = getattr(module, "pretrained_cfg", {})
+    own, described = config.get("label_names"), config.get("label_descriptions") or {}
+    if own and len(own) == getattr(module, "num_classes", None):
+        ordered = (
+            [own[index] for index in range(len(own))] if isinstance(own, list | tuple) else labels_from(own)
+        )
+        return [str(described.get(one, one) if isinstance(described, dict) else one) for one in ordered]
     subset = infer_imagenet_subset(module)
     names = _descriptions(subset) if subset else ()
     return names if names and len(names) == getattr(module, "num_classes", None) else None
@@ -101,7 +123,7 @@ def load_file(name: str, file: Path) -> nn.Module:
     """
     check_name(name)
     state = tensors_in(file)
-    module = create(_described(name), pretrained=False, **_classes(name, state))
+    module = create(_described(name), pretrained=False, **_shape_of(name, state))
     fill(module, state, file, name)
     return module
 
@@ -118,7 +140,8 @@ def load_pretrained(name: str) -> nn.Module:
     config = pretrained_config(name)
     if not (config.get("hf_hub_id") or config.get("url")):
         raise ModelError(
-            f"timm has no pretrained weights for {name}, use `--weights random` or `--weights PATH`"
+            f"timm has no pretrained weights for {name}, use {setting('weights', 'random')} or "
+            f"{setting('weights', 'PATH')}"
         )
     file = cached_weights(config)
     if file is None:
@@ -135,7 +158,7 @@ def create(name: str, **arguments: Any) -> nn.Module:
     try:
         module: nn.Module = timm.create_model(name, **arguments)
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
-        raise ModelError(f"timm cannot make {name} ({first_line(error)}): {OFFLINE_HINT}") from error
+        raise ModelError(f"timm cannot make {name} ({first_line(error)}): {offline_hint()}") from error
     return module.eval()
 
 
@@ -189,8 +212,15 @@ def _wanted_file(config: Mapping[str, Any]) -> str:
     return str(config["url"])
 
 
-def _classes(name: str, state: Mapping[str, Tensor]) -> dict[str, int]:
-    """The number of classes in a checkpoint, where timm says which tensor tells."""
-    classifier = pretrained_config(name).get("classifier") if ":" not in name else None
-    weight = state.get(f"{classifier}.weight") if isinstance(classifier, str) else None
-    return {} if weight is None else {"num_classes": int(weight.shape[0])}
+def _shape_of(name: str, state: Mapping[str, Tensor]) -> dict[str, int]:
+    """The numbers of classes and channels in a checkpoint, where timm says which tensors tell."""
+    config = pretrained_config(name) if ":" not in name else {}
+    found = {}
+    for place, axis, argument in (("classifier", 0, "num_classes"), ("first_conv", 1, "in_chans")):
+        layer = config.get(place)
+        weight = state.get(f"{layer}.weight") if isinstance(layer, str) else None
+        if weight is not None and weight.ndim > axis:
+            found[argument] = int(weight.shape[axis])
+    if not 0 < found.get("in_chans", 0) < _FOLDED:
+        found.pop("in_chans", None)
+    return found

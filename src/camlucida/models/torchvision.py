@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
-from camlucida.errors import ModelError, one_of
+from camlucida.errors import ModelError, one_of, setting
 from camlucida.models.adapter import Adapter, no_preprocess, preprocess_of
-from camlucida.models.keys import classes_in
+from camlucida.models.keys import classes_in, ends_in
 from camlucida.models.weights import SEED, check_network, fill, first_line, tensors_in
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def adapt(module: nn.Module, name: str, weights: str, described: Any) -> Adapter
     return Adapter(
         module=module,
         name=name,
-        preprocess=preprocess_of(steps_of(preset)),
-        labels=categories if categories and _classes(module, len(categories)) else None,
+        preprocess=preprocess_of(steps_of(preset), source=f"torchvision's {described}"),
+        labels=categories if categories and ends_in(module, len(categories), _AUXILIARY) else None,
         input_size=(3, side, side),
         normalisation=(tuple(preset.mean), tuple(preset.std)),
         weights=weights,
@@ -141,8 +141,8 @@ def _pretrained(name: str, weights: Any) -> nn.Module:
         module: nn.Module = torchvision.models.get_model(name, weights=weights, progress=False)
     except (URLError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"torchvision cannot get {weights.url} ({first_line(error)}): try again, or use `--weights random` "
-            "or `--weights PATH`"
+            f"torchvision cannot get {weights.url} ({first_line(error)}): try again, or use "
+            f"{setting('weights', 'random')} or {setting('weights', 'PATH')}"
         ) from error
     return module
 
@@ -161,18 +161,6 @@ def _with_auxiliary(state: Mapping[str, Tensor], module: nn.Module) -> dict[str,
     """``state`` with the auxiliary heads of ``module``: whether a file has them does not matter."""
     own = {key: tensor for key, tensor in module.state_dict().items() if key.startswith(_AUXILIARY)}
     return own | {key: tensor for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
-
-
-def _classes(module: nn.Module, expected: int) -> bool:
-    """Whether the last linear layer or convolution that is no auxiliary head gives ``expected`` classes."""
-    from torch import nn
-
-    layers = [
-        part
-        for name, part in module.named_modules()
-        if isinstance(part, (nn.Linear, nn.Conv2d)) and not name.startswith(_AUXILIARY)
-    ]
-    return bool(layers) and layers[-1].weight.shape[0] == expected
 
 
 def _name_of(module: nn.Module) -> str | None:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
-from camlucida.errors import ModelError
+from camlucida.errors import ModelError, setting
 from camlucida.files import is_file
 from camlucida.models.keys import check_whole, fitted, unlike
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-OFFLINE_HINT = "`--weights random`, `--weights PATH` and the default model work without a network"
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 SEED = 0
 _WRAPPED = ("model_state_dict", "model_state", "net_state_dict", "weights", "params", "network")
@@ -139,8 +138,15 @@ def check_network(name: str, file: str, url: str, offline: bool = False) -> None
             offline = True
     if offline:
         raise ModelError(
-            f"{name} needs {file}, which is not on this machine, and the hub cannot be reached: {OFFLINE_HINT}"
+            f"{name} needs {file}, which is not on this machine, and the hub cannot be reached: "
+            f"{offline_hint()}"
         )
+
+
+def offline_hint() -> str:
+    """What works all the same."""
+    given = f"{setting('weights', 'random')}, {setting('weights', 'PATH')}"
+    return f"{given} and the default model work without a network"
 
 
 def first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from camlucida.health import examine
 from camlucida.images import Size
 from camlucida.layers.layout import Layout
 from camlucida.layers.reshaped import reading_by
-from camlucida.models.adapter import logits_of
+from camlucida.models.logits import logits_of
 from camlucida.registry import Entry, Paper
 from camlucida.targets import PerPicture
 
