@@ -214,19 +214,17 @@ def peak_megabytes(model: str, contender: str, batch_size: int) -> float:
 
 def _status(key: str) -> int:
     """A figure of this process in KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+    lines = map(str.split, Path("/proc/self/status").read_text().splitlines())
+    return next(int(line[1]) for line in lines if line[0] == f"{key}:")
 
 
 def machine(threads: int) -> dict[str, Any]:
     """What the figures were taken on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": next(names, platform.processor()),
         "cores": os.cpu_count(),
         "threads": threads,
         "load_at_start": os.getloadavg()[0],

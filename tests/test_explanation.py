@@ -20,8 +20,9 @@ from camlucida import registry
 from camlucida.comparison import compare
 from camlucida.errors import OptionError, OutputError
 from camlucida.explainer import Explainer
-from camlucida.explanation import Explanation, Provenance, versions
+from camlucida.explanation import Explanation
 from camlucida.images import Frame
+from camlucida.provenance import Provenance, versions
 from camlucida.sheet import Sheet
 
 PROVENANCE = Provenance(

@@ -35,7 +35,7 @@ FLOORS = [
     ["resume", "derivatives"],
     ["runs", "smoothing"],
     ["capture"],
-    ["saved"],
+    ["saved", "provenance"],
     ["explanation", "prepare", "pipeline", "work"],
     ["batch_maps"],
     ["batch"],

@@ -10,12 +10,13 @@ import torch
 from camlucida.batch_maps import Ready, batch_maps
 from camlucida.capture import Capture
 from camlucida.errors import ModelError, NotFinite, is_out_of_memory
-from camlucida.explanation import Explanation, Provenance, versions
+from camlucida.explanation import Explanation
 from camlucida.health import Finding, memory_ended, under_autocast
 from camlucida.models.labels import check_count
 from camlucida.outputs import probabilities
 from camlucida.pipeline import Key, Mapped
 from camlucida.prepare import Prepared, visible
+from camlucida.provenance import Provenance, versions
 from camlucida.smoothing import VIEWS
 from camlucida.targets import Contrast, said
 from camlucida.work import Work

@@ -79,12 +79,10 @@ class Explainer:
             self.adapter = replace(self.adapter, module=shared_copy(self.adapter.module))
         self.module = self.adapter.module
         move(self.module, isinstance(model, str), chosen["device"], chosen["dtype"])
-        preprocess = chosen["preprocess"]
-        self.preprocess_name = preprocess if isinstance(preprocess, str) else "own"
-        self.adapter = prepared_by(preprocess, self.adapter)
+        self.preprocess_name = chosen["preprocess"] if isinstance(chosen["preprocess"], str) else "own"
+        self.adapter = prepared_by(chosen["preprocess"], self.adapter)
         self.preprocess = self.adapter.preprocess
-        self.batch_size = chosen["batch_size"]
-        self._given = (chosen["args"], chosen["kwargs"])
+        self.batch_size, self._given = chosen["batch_size"], (chosen["args"], chosen["kwargs"])
         key = cache_key(self.adapter) if chosen["cache"] and isinstance(model, str) else None
         read, embeds = reading_by(chosen["reshape"]), self.adapter.outputs == "embedding"
         self.known = Known(self.module, self.adapter.logits_of, key, read, embeds)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +13,9 @@ from camlucida.errors import OptionError, spoken
 from camlucida.files import png_bytes, save_picture
 from camlucida.health import Finding, examine
 from camlucida.heatmap import Scale, lay, limit, seen_only
-from camlucida.images import Cells, Frame
+from camlucida.images import Frame
 from camlucida.marks import mark_of, written
+from camlucida.provenance import Provenance
 from camlucida.render.colour import DEFAULT_COLORMAP, diverging
 from camlucida.render.overlay import DEFAULT_ALPHA, overlay
 
@@ -25,26 +25,6 @@ if TYPE_CHECKING:
 
 Show = Literal["map", "spread"]
 _RANDOM_MARK = "random weights"
-_PACKAGES = ("camlucida", "torch", "timm", "torchvision", "transformers", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What made an explanation: model and its weights, layer and its layout, method and its options.
-
-    ``preprocessing`` is what was done with the picture, in numbers (``models.recipe``).
-    """
-
-    model: str
-    weights: str
-    layer: str
-    layout: str
-    method: str
-    options: Mapping[str, Any]
-    preprocess: str
-    versions: Mapping[str, str]
-    smooth: tuple[str, ...] = ()
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +189,7 @@ class Explanation:
             provenance=Provenance(
                 **{name: facts[name] for name in names if name in facts} | {"smooth": tuple(facts["smooth"])}
             ),
-            frame=_frame(facts["frame"]),
+            frame=Frame.of(facts["frame"]),
             shown=Image.fromarray(found.arrays["picture"]),
             source=None if facts["source"] is None else Path(facts["source"]),
             spread=maps.get("spread"),
@@ -221,28 +201,9 @@ class Explanation:
         return png_bytes(self.overlay())
 
 
-def versions() -> dict[str, str]:
-    """The versions of what takes part in an explanation."""
-    return {package: _version(package) for package in _PACKAGES}
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def name_of(label: str | None, index: int | None) -> str:
     """A class in few words: the first of ImageNet's synonyms, or its index where it has no name."""
     return label.split(",")[0] if label else f"class {index}"
-
-
-def _frame(facts: Mapping[str, Any]) -> Frame:
-    boxes = {name: tuple(value) for name, value in facts.get("cells", {}).items()}
-    sizes = {name: tuple(value) for name, value in facts.items() if name != "cells"}
-    return Frame(**sizes, cells=Cells(**boxes))
 
 
 def _as_picture(shown: Image | Tensor) -> Image:

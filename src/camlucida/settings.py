@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.errors import OptionError, one_of
-from camlucida.explanation import versions
 from camlucida.models.adapter import Adapter
 from camlucida.models.changed import NUMBERS
 from camlucida.outputs import Activation, checked_activation
+from camlucida.provenance import versions
 from camlucida.smoothing import Smooth
 
 Options = Mapping[str, Mapping[str, Any]]  # method → option → value

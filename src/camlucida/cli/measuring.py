@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from camlucida.errors import CamlucidaError
 if TYPE_CHECKING:
     from camlucida.evaluation.grid import Cells
     from camlucida.evaluation.items import Item
-    from camlucida.evaluation.judge import Given
+    from camlucida.evaluation.judge import Given, Judge
     from camlucida.evaluation.run import Evaluation
     from camlucida.explainer import Explainer
     from camlucida.metrics.registry import Metric
@@ -195,20 +195,25 @@ def _measured(
         "measures": {measure.name: settings for measure, settings in measures},
         "options": of_methods,
     }
-    subjects: Sequence[Any] = items
-    failed: dict[str, str] = {}
-    if measuring.grid:
-        cells, subjects = _mosaics(explainer, items, measuring)
-        asked["grid"] = {"rows": measuring.grid, "count": measuring.grids, "pictures": cells.paths}
-        failed = cells.failed
-    else:
-        judge.check(items)
+    subjects, failed = _subjects(judge, items, measuring, asked)
     records = Records(out, of, measures, of_methods)
     if records.damaged:
         say_note(f"{records.damaged} damaged lines of {records.path} are left out", measuring.quiet)
     found = run(judge, subjects, records, partial(timed, judge=judge, quiet=measuring.quiet))
     found.failed.update(failed)
     return found, asked
+
+
+def _subjects(
+    judge: Judge, items: Sequence[Item], measuring: Measuring, asked: dict[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, str]]:
+    """What is measured on, the pictures or mosaics of them, which ``asked`` then tells of; and what failed."""
+    if not measuring.grid:
+        judge.check(items)
+        return items, {}
+    cells, mosaics = _mosaics(judge.explainer, items, measuring)
+    asked["grid"] = {"rows": measuring.grid, "count": measuring.grids, "pictures": cells.paths}
+    return mosaics, cells.failed
 
 
 def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) -> tuple[Cells, list[Given]]:

@@ -45,23 +45,8 @@ def write(
     """
     paths = [folder / name for name in _NAMES]
     numbers = evaluation.cells()
-    report = {
-        WRITTEN_BY: WRITER,
-        "asked": dict(asked),
-        "pictures": evaluation.pictures,
-        "failed": evaluation.failed,
-        "variants": {"asked": evaluation.asked, "run": evaluation.run},
-        "ways": [
-            {
-                "way": way,
-                "seconds": evaluation.seconds(way),
-                "measures": {one.name: _plain(numbers[way, one.name]) for one in evaluation.measures},
-            }
-            for way in evaluation.ways
-        ],
-    }
     with written_whole(paths[0], never, overwrite) as path:
-        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(_report(evaluation, numbers, asked), indent=1, ensure_ascii=False) + "\n"
         path.write_bytes(text.encode("utf-8", _ESCAPED))
     with (
         written_whole(paths[1], never, overwrite) as path,
@@ -77,6 +62,27 @@ def write(
     with written_whole(paths[2], never, overwrite) as path:
         _draw(evaluation, numbers, path)
     return paths
+
+
+def _report(
+    evaluation: Evaluation, numbers: Mapping[tuple[str, str], Any], asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What ``evaluation.json`` says."""
+    return {
+        WRITTEN_BY: WRITER,
+        "asked": dict(asked),
+        "pictures": evaluation.pictures,
+        "failed": evaluation.failed,
+        "variants": {"asked": evaluation.asked, "run": evaluation.run},
+        "ways": [
+            {
+                "way": way,
+                "seconds": evaluation.seconds(way),
+                "measures": {one.name: _plain(numbers[way, one.name]) for one in evaluation.measures},
+            }
+            for way in evaluation.ways
+        ],
+    }
 
 
 def _plain(cell: Cell) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +52,13 @@ class Frame:
     box: Box
     view: Size
     cells: Cells = EVEN
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Frame:
+        """The frame that ``dataclasses.asdict`` made ``facts`` of, perhaps by a version that knew no cells."""
+        boxes = {name: tuple(value) for name, value in facts.get("cells", {}).items()}
+        sizes = {name: tuple(value) for name, value in facts.items() if name != "cells"}
+        return cls(**sizes, cells=Cells(**boxes))
 
     @classmethod
     def whole(cls, size: Size) -> Frame:
