@@ -459,7 +459,7 @@ def test_the_options_stand_with_their_defaults(explainer):
 
 
 def test_an_unknown_version_is_said_so(monkeypatch):
-    monkeypatch.setattr("camlucida.explanation._PACKAGES", ("torch", "no-such-package"))
+    monkeypatch.setattr("camlucida.provenance._PACKAGES", ("torch", "no-such-package"))
     assert versions() == {"torch": version("torch"), "no-such-package": "unknown"}
 
 

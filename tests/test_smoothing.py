@@ -275,7 +275,7 @@ def vars_of(explanation: Explanation) -> dict[str, Any]:
 @pytest.mark.parametrize(("smooth", "show"), [((), "spread"), (("eigen",), "spread"), (("aug",), "spred")])
 def test_no_spread_is_an_error(smooth: tuple[Any, ...], show: Any) -> None:
     found = explained(small(), picture(), "gradcam", *smooth)
-    with pytest.raises(OptionError, match="aug-smooth"):
+    with pytest.raises(OptionError, match="comes with aug smoothing"):
         found.overlay(show=show)
 
 
