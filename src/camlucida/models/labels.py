@@ -45,6 +45,12 @@ def check_count(labels: Sequence[str], classes: int) -> None:
     Raises:
         OptionError: their numbers differ.
     """
+    if classes == 1 and len(labels) == 2:
+        raise OptionError(
+            f"labels name 2 classes and this model has one logit, which usually speaks for {labels[1]!r}: give "
+            f"labels=[{labels[1]!r}], and explain {labels[0]!r} by what speaks against it, the target "
+            "lambda logits: -logits[:, 0]"
+        )
     if len(labels) != classes:
         raise OptionError(
             f"labels name {len(labels)} classes and this model has {classes}: give one name for each, in order"
