@@ -78,7 +78,7 @@ class Watched:
 def watched(network: str) -> Watched:
     build, size = RELU_NETWORKS[network]
     module, picture = build().double(), zoo.noise(1, size, size).double().requires_grad_()
-    with BiasWatch() as watch:
+    with BiasWatch(module) as watch:
         logit = module(picture)[0, INDEX]
     slopes = torch.autograd.grad(logit, [picture, *(one.edge for one in watch.found)])
     terms = [one.term(slope).detach() for one, slope in zip(watch.found, slopes[1:], strict=True)]

@@ -50,12 +50,12 @@ def look(
     scoring = _scoring(seen)
     with lent(module), torch.enable_grad():
         try:
-            found = _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
+            found = _look(module, shown(like, 1, manner), logits_of, (seen, manner), layouts)
         except RuntimeError as error:
             if "modified by an inplace operation" not in str(error):
                 raise
             with traced(module, copies=True):
-                found = _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
+                found = _look(module, shown(like, 1, manner), logits_of, (seen, manner), layouts)
     same = {place.name: place.same for place in seen.places}
     layers = {
         name: replace(one, class_map=one.class_map and same[name] in scoring)
@@ -68,19 +68,19 @@ def _look(
     module: nn.Module,
     inputs: Tensor,
     logits_of: Logits,
-    seen: tuple[Tensor, Manner],
+    seen: tuple[Survey, Manner],
     layouts: Mapping[str, Sequence[Layout]],
 ) -> Looks:
     with tapped(module, list(layouts)) as caught:
         logits = logits_of(run(module, inputs, seen[1]))
     kept = {name: tensors[0] for name, tensors in caught.items() if len(tensors) == 1}
-    gradients = _gradients(logits, kept)
+    gradients = _gradients(logits, kept, {place.name for place in seen[0].places if place.paths})
     plain = logits.detach()[0]
     found = {
         name: Look(_alive(gradients.get(name)), _is_class_map(kept[name].detach(), layouts[name][0], plain))
         for name in kept
     }
-    before = seen[0].to(plain)
+    before = seen[0].logits.to(plain)
     spread = max(float(before.max() - before.min()), float(before.abs().max()) * 1e-3)
     apart = before.shape == plain.shape and float((plain - before).abs().max()) > _APART * spread + 1e-12
     return Looks(found, apart)
@@ -100,8 +100,11 @@ def _scoring(seen: Survey) -> set[tuple[int, ...]]:
     return of_weights | behind
 
 
-def _gradients(logits: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor | None]:
-    """Of a weighted sum of all logits; none where the model's own backward fails, which the capture tells."""
+def _gradients(logits: Tensor, kept: dict[str, Tensor], joined: Collection[str]) -> dict[str, Tensor | None]:
+    """Of a weighted sum of all logits; ones where an operation has no backward, or the model's own fails.
+
+    Then the capture will tell, and methods without gradients work. ``joined`` layers have paths to the score.
+    """
     if not logits.requires_grad or not kept:
         return {}
     generator = torch.Generator().manual_seed(5)
@@ -111,7 +114,9 @@ def _gradients(logits: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor | No
     except RuntimeError as error:
         if is_out_of_memory(error) or "modified by an inplace operation" in str(error):
             raise
-        return {name: torch.ones_like(tensor) for name, tensor in kept.items()}  # the capture will tell
+        return {name: torch.ones_like(tensor) for name, tensor in kept.items()}
+    if all(one is None for one in found) and set(joined).issuperset(kept):
+        return {name: torch.ones_like(tensor) for name, tensor in kept.items()}
     return dict(zip(kept, found, strict=True))
 
 

@@ -11,6 +11,7 @@ from camlucida.layers.cache import Entry
 from camlucida.layers.layout import Layout, readings
 from camlucida.layers.manner import Manner, Refused, run
 from camlucida.layers.trace import Shape, tensors_in
+from camlucida.taps import hooked
 
 
 def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entry | None:
@@ -40,7 +41,7 @@ def _shapes(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> di
 
     with lent(module):
         for name in found:
-            module.get_submodule(name).register_forward_hook(noting(name))
+            hooked(module.get_submodule(name), noting(name))
         try:
             run(module, like[None].clone(), manner)
         except Refused:
