@@ -17,6 +17,7 @@ from camlucida.models import torchvision as torchvision_models
 from camlucida.models.adapter import Adapter, logits_by, no_preprocess
 from camlucida.models.labels import labels_from
 from camlucida.models.preprocessing import preprocessing
+from camlucida.models.wrapped import around, inner_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,7 +127,20 @@ def _adapt_module(module: nn.Module) -> Adapter:
         return torchvision_models.adapt_own(module)
     if huggingface.recognises(module):
         return huggingface.adapt_own(module)
-    return Adapter(module, name, no_preprocess, None, None, None, "own", "torch")
+    plain = Adapter(module, name, no_preprocess, None, None, None, "own", "torch")
+    return _by_what_is_inside(module) or plain
+
+
+def _by_what_is_inside(module: nn.Module) -> Adapter | None:
+    """By the one model of a library inside a module that hands on, such as peft's; None where there is none."""
+    inner = inner_of(module)
+    if inner is None or isinstance(inner, _scripted()):
+        return None
+    try:
+        known = _adapt_module(bare(inner))
+    except ModelError:  # what is inside would be refused alone, and what is around it knows better
+        return None
+    return None if known.library == "torch" else around(module, known)
 
 
 def _adapt_made(made: own.Made, name: str, weights: str) -> Adapter:
