@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from camlucida.errors import LayerError, one_of
-from camlucida.health import Finding, layer_chosen, layout_unsure
+from camlucida.health import Finding, layer_chosen, layout_unsure, uneven_grid
 from camlucida.images import Size
 from camlucida.layers.entries import Entries
+from camlucida.layers.evenness import probe_evenly
 from camlucida.layers.fingerprint import parts_of, weights_of
 from camlucida.layers.layout import Layout
 from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
 from camlucida.layers.look import Look, look
 from camlucida.layers.manner import MANNERS, Manner, Refused, refusal
-from camlucida.layers.probe import Judged, probe
+from camlucida.layers.probe import Judged
 from camlucida.layers.refusals import changed, offered, without_gradient, without_positions
 from camlucida.layers.repeats import not_the_same
 from camlucida.layers.reshaped import Read, Reshaped
@@ -174,7 +175,8 @@ class Known:
             if "gradients" in needs and not (name in entry.default and len(entry.default) > 1):
                 self._again_if_changed(partial(self._check_gradient, name, like))
             sure = judged.verdict == "verified"
-            unsure = () if sure else (layout_unsure(name, str(judged.layout), judged.verdict),)
+            unsure = [] if sure else [layout_unsure(name, str(judged.layout), judged.verdict)]
+            unsure += [uneven_grid(entry.uneven)] if entry.uneven else []
             remarks = entry.remarks if chosen and name in entry.default else ()
             notes[name] = (*unsure, *(layer_chosen(name, one) for one in remarks), *self.findings)
         if "bias_terms" in needs:
@@ -201,7 +203,8 @@ class Known:
 
     def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int) -> dict[str, Judged]:
         looks = self.look(like, list(layouts))
-        found = self._in_some_manner(like, partial(probe, self._module, like, layouts, draws))
+        run = partial(probe_evenly, self._module, like, layouts, draws, self.survey(like))
+        found, self._entries.at(like, self.manner).uneven = self._in_some_manner(like, run)
         return {name: replace(one, alive=looks[name].alive) for name, one in found.items()}
 
     def _in_some_manner(self, like: Tensor, do: Callable[[Manner], T]) -> T:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from camlucida.custody import in_this_thread, lent
 from camlucida.layers.cache import Entry
-from camlucida.layers.layout import Layout, readings
+from camlucida.layers.layout import Layout, is_grid, readings
 from camlucida.layers.manner import Manner, Refused, run
 from camlucida.layers.trace import Shape, tensors_in
 from camlucida.taps import hooked
@@ -17,9 +17,11 @@ from camlucida.taps import hooked
 def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entry | None:
     """The entry with the grids that inputs like ``like`` (channels, height, width) give, from one forward.
 
-    None where a layer returns something else now, or where more than one grid would fit: then all is found
-    out anew.
+    None where a layer returns something else now, where more than one grid would fit, or where the picture may
+    lie elsewhere in the grid: then all is found out anew.
     """
+    if known.uneven:
+        return None
     shapes = _shapes(module, like, known, manner)
     size = (int(like.shape[-2]), int(like.shape[-1]))
     judged = {}
@@ -27,6 +29,9 @@ def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entr
         layout = _grown(one.layout, shapes.get(name), size)
         if layout is not None:
             judged[name] = replace(one, layout=layout)
+    resized = {name: one.layout.grid for name, one in judged.items() if not is_grid(one.layout.grid, size)}
+    if resized and all(known.judged[name].layout.grid == grid for name, grid in resized.items()):
+        return None  # it resizes inside, and may pad
     return Entry(known.default, known.remarks, judged) if set(known.default) <= set(judged) else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida.errors import ModelError, OptionError, PictureError
@@ -82,16 +83,16 @@ def logits_of(output: Any) -> Tensor:
 
 def logits_by(function: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
     """The user's own way to the logits, checked like those that are found."""
+    return partial(_chosen, function)
 
-    def chosen(output: Any) -> Tensor:
-        import torch
 
-        logits = function(output)
-        if not isinstance(logits, torch.Tensor):
-            raise ModelError(f"logits_of returns a tensor (batch, classes), got {type(logits).__name__}")
-        return _two_axes(logits, " by logits_of")
+def _chosen(function: Callable[[Any], Any], output: Any) -> Tensor:
+    import torch
 
-    return chosen
+    logits = function(output)
+    if not isinstance(logits, torch.Tensor):
+        raise ModelError(f"logits_of returns a tensor (batch, classes), got {type(logits).__name__}")
+    return _two_axes(logits, " by logits_of")
 
 
 def check_rows(logits: Tensor, pictures: int) -> None:
@@ -169,27 +170,28 @@ def preprocess_of(transform: Any, channels: int = 3) -> Preprocess:
             f"Normalize and the like, got {type(transform).__name__}"
         )
 
-    def preprocess(picture: Image) -> tuple[Tensor, Frame]:
-        import torch
+    return partial(_by_steps, steps, channels)  # which can be pickled
 
-        if channels not in (1, 3):
-            raise PictureError(
-                f"this model takes {channels} channels and a picture has three: pass the input itself as a "
-                f"float tensor ({channels}, height, width)"
-            )
-        frame = Frame.whole((picture.height, picture.width))
-        current: Any = picture.convert("L") if channels == 1 else picture
-        for step in steps:
-            _check_step(step)
-            if type(step).__name__ in _RESIZES:
-                check_resized(step, _size(current))
-            current = step(current)
-            frame = _follow(step, frame, _size(current))
-        if not isinstance(current, torch.Tensor) or current.ndim != 3:
-            raise OptionError("preprocess must end in a tensor (channels, height, width): add ToTensor()")
-        return current, frame
 
-    return preprocess
+def _by_steps(steps: Sequence[Any], channels: int, picture: Image) -> tuple[Tensor, Frame]:
+    import torch
+
+    if channels not in (1, 3):
+        raise PictureError(
+            f"this model takes {channels} channels and a picture has three: pass the input itself as a "
+            f"float tensor ({channels}, height, width)"
+        )
+    frame = Frame.whole((picture.height, picture.width))
+    current: Any = picture.convert("L") if channels == 1 else picture
+    for step in steps:
+        _check_step(step)
+        if type(step).__name__ in _RESIZES:
+            check_resized(step, _size(current))
+        current = step(current)
+        frame = _follow(step, frame, _size(current))
+    if not isinstance(current, torch.Tensor) or current.ndim != 3:
+        raise OptionError("preprocess must end in a tensor (channels, height, width): add ToTensor()")
+    return current, frame
 
 
 _CROPS = ("CenterCrop", "CenterCropOrPad")
