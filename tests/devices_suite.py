@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils import backend_registration
+from torchvision.transforms import Compose, Resize, ToTensor
 
 if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
     pytest.skip("this torch has no devices written in Python", allow_module_level=True)
 
 import elsewhere
 import zoo
-from camlucida import Explainer, diagnosis, registry
+from camlucida import Explainer, diagnosis, evaluate, registry
 from camlucida.compat import pytorch_grad_cam as ours
+from camlucida.layers.stages import stages
+from camlucida.metrics.registry import metrics
 
 LAYERS = {"resnet": "layer4", "vit": "blocks.2.norm1", "swin": "norm"}
 
@@ -69,6 +74,39 @@ def test_every_class_of_the_drop_in(name: str) -> None:
             batch = elsewhere.Elsewhere(zoo.noise()) if away else zoo.noise()
             maps.append(getattr(ours, name)(module, [module.layer4])(batch))
     assert np.abs(maps[0] - maps[1]).max() < 1e-3
+
+
+def small(away: bool) -> nn.Module:
+    body = (nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU())
+    module = zoo.redraw(nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5)))
+    return elsewhere.moved(module) if away else module
+
+
+def test_evaluating_with_measures_of_every_need(tmp_path: Path) -> None:
+    """One measure for all that ask for the same; the numbers are the CPU's up to rounding."""
+    of_needs = {frozenset(one.needs): name for name, one in metrics().items()}
+    Image.effect_noise((24, 24), 60).convert("RGB").save(tmp_path / "one.png")
+    (tmp_path / "boxes.csv").write_text("path,label,box\none.png,3,3 3 16 20\n", encoding="utf-8")
+    preprocess = Compose([Resize((24, 24)), ToTensor()])
+    found, expected = (
+        evaluate(
+            tmp_path / "boxes.csv", small(away), ["gradcam"], list(of_needs.values()), preprocess=preprocess
+        )
+        for away in (True, False)
+    )
+    assert not found.failed
+    assert len(found.rows) == len(expected.rows) > 1
+    for row, other in zip(found.rows, expected.rows, strict=True):
+        assert row.values.keys() == other.values.keys()
+        assert dict(row.values) == pytest.approx(dict(other.values), rel=0.02, abs=0.02, nan_ok=True)
+
+
+def test_recommending_layers() -> None:
+    found, expected = (
+        stages(explainer.known, diagnosis.noise_for(explainer))
+        for explainer in (Explainer(network("resnet", away)) for away in (True, False))
+    )
+    assert found == expected != []
 
 
 def test_the_doctor_and_an_evaluation() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -78,7 +79,7 @@ class Watched:
 def watched(network: str) -> Watched:
     build, size = RELU_NETWORKS[network]
     module, picture = build().double(), zoo.noise(1, size, size).double().requires_grad_()
-    with BiasWatch() as watch:
+    with BiasWatch(module) as watch:
         logit = module(picture)[0, INDEX]
     slopes = torch.autograd.grad(logit, [picture, *(one.edge for one in watch.found)])
     terms = [one.term(slope).detach() for one, slope in zip(watch.found, slopes[1:], strict=True)]
@@ -259,3 +260,34 @@ def test_terms_of_windows_are_counted_and_said() -> None:
 @pytest.mark.parametrize("family", ["resnet", "vit", "convnext", "convnext_channels_first"])
 def test_nothing_is_left_out_elsewhere(family: str) -> None:
     assert captured(zoo.FAMILIES[family]())[3] == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_what_is_captured_of_a_half_precision_model_is_float32(dtype: torch.dtype) -> None:
+    """Gradients of the input and of biases too, so that products and sums of them round as float32's."""
+    plain = zoo.redraw(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 5, 3, 2, 1), Mean()))
+    half, picture = copy.deepcopy(plain).to(dtype), zoo.noise(1, 32, 32).to(dtype)
+    rounded = copy.deepcopy(half).float()
+    seen: list[torch.dtype] = []
+
+    def own(input_gradients: Tensor, bias_terms: tuple[Tensor, ...]) -> Tensor:
+        seen.extend(one.dtype for one in (input_gradients, *bias_terms))
+        return input_gradients.abs().sum(dim=1)
+
+    method = replace(
+        registry.entry("fullgrad"), name="own", function=own, needs=("input_gradients", "bias_terms")
+    )
+    Explainer(half).explain(picture, [method], [1])
+    assert set(seen) == {torch.float32}
+    assert len(seen) == 3
+    (found,) = Explainer(half).explain(picture, ["fullgrad"], [1])
+    (expected,) = Explainer(rounded).explain(picture.float(), ["fullgrad"], [1])
+    together = torch.stack([found.heatmap.flatten(), expected.heatmap.flatten()])
+    assert float(torch.corrcoef(together)[0, 1]) > 0.999
+
+
+class Mean(nn.Module):
+    """The mean over positions."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean(dim=(2, 3))

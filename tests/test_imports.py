@@ -51,6 +51,7 @@ WITHIN = {
     ("work", "prepare"),
     ("custody", "snapshot"),
     ("custody", "straight"),
+    ("shared_copy", "own_errors"),
     ("explainer", "settings"),
     ("images", "health"),
 }

@@ -482,6 +482,41 @@ def test_shapleycam_is_the_papers(utility: str) -> None:
     assert [one.score for one in found] == pytest.approx(logits.tolist())
 
 
+class Ending(nn.Module):
+    """The small network with an activation of its own at the end."""
+
+    def __init__(self, ending: nn.Module) -> None:
+        super().__init__()
+        self.net, self.ending = small(), ending
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.ending(self.net(batch))
+
+
+LOGARITHMS = {
+    "softmax": (nn.Softmax(dim=1), "auto", lambda outputs: outputs.log()),
+    "sigmoid": (nn.Sigmoid(), "auto", lambda outputs: outputs.log()),
+    "logits of a sigmoid": (nn.Identity(), "sigmoid", lambda outputs: outputs.sigmoid().log()),
+    "logarithms": (nn.LogSoftmax(dim=1), "auto", lambda outputs: outputs),
+    "logits": (nn.Identity(), "auto", lambda outputs: outputs.softmax(dim=1).log()),
+}
+
+
+@pytest.mark.parametrize(("ending", "activation", "logarithm"), LOGARITHMS.values(), ids=LOGARITHMS)
+def test_shapleycam_takes_the_logarithm_of_the_models_own_probability(
+    ending: nn.Module, activation: Any, logarithm: Any
+) -> None:
+    module, batch = Ending(ending), pictures()
+    told = Explainer(module, activation=activation)
+    found = told.explain(batch, ["shapleycam"], [2])
+    utility = lambda outputs: outputs[:, 2] + logarithm(outputs)[:, 2]  # noqa: E731
+    expected = Explainer(module).explain(
+        batch, ["shapleycam"], [utility], [found[0].layer], {"shapleycam": {"utility": "target"}}
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.heatmap, other.heatmap, rtol=1e-5, atol=1e-7)
+
+
 def test_shapleycam_is_exact_where_the_score_is_quadratic() -> None:
     """The Shapley values of the channels by enumeration: their marginal scores in all orders."""
     channels, positions = 5, 6

@@ -74,6 +74,7 @@ SINGLE = {
 @pytest.mark.parametrize("output", SINGLE.values(), ids=SINGLE.keys())
 def test_one_number_a_picture_is_one_class(output):
     torch.testing.assert_close(logits_of(output), ONE[:, None], rtol=0, atol=0)
+    assert logits_of(ONE[0]).tolist() == [[3.0]]
 
 
 def test_gradients_pass_through():
@@ -86,7 +87,6 @@ REFUSED = {
     "None": (None, "returns NoneType"),
     "number": (3.5, "returns float"),
     "maps": (MAPS, r"returns a tensor \(2, 4, 3, 3\): wrap it"),
-    "scalar": (torch.tensor(1.0), r"a tensor \(\)"),
     "classes chosen already": (LOGITS.argmax(1), r"int64 \(2,\)"),
     "named, but maps": ({"logits": MAPS, "out": LOGITS}, r"\(2, 4, 3, 3\) as its logits"),
     "no tensors": ({"a": "b"}, "returns dict"),

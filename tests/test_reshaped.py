@@ -89,7 +89,7 @@ def test_nothing_is_found_out_where_it_is_given(monkeypatch: pytest.MonkeyPatch)
         raise AssertionError
 
     monkeypatch.setattr("camlucida.layers.known.survey", probed)
-    monkeypatch.setattr("camlucida.layers.known.probe", probed)
+    monkeypatch.setattr("camlucida.layers.known.probe_evenly", probed)
     net = zoo.vit()
     Explainer(net, reshape=tokens).explain(zoo.noise(), layers=[LAYER])
     with pytest.raises(AssertionError):

@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError, TargetError, one_of
+from camlucida.outputs import Activation, Rule, last_activation, log_by_rule, rule_of
 from camlucida.targets import ClassScore
 
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ class Margin:
 class Residual:
     """A class's logit plus the logarithm of its probability (ReST), where ``target`` is the logit of a class.
 
-    Any other target stays as it is.
+    Any other target stays as it is. ``activation`` makes probabilities of the model's outputs; where nobody can
+    say what does, softmax, as in the paper.
 
     utility: rest adds the logarithm of the probability to the logit of a class, target explains it as it is
     """
 
     target: Target
+    activation: Activation = "auto"
     _: KW_ONLY
     utility: str = "rest"
 
@@ -78,15 +81,18 @@ class Residual:
             raise OptionError(one_of("utility", self.utility, ["rest", "target"], "it is rest or target"))
         bound = self.target.bind(outputs, picture)
         if self.utility == "rest" and isinstance(bound, ClassScore):
-            return ResidualScore(bound.index)
+            own = outputs[picture : picture + 1]
+            rule = rule_of(own, self.activation, last_activation(outputs)) or "softmax"
+            return ResidualScore(bound.index, rule)
         return bound
 
 
 @dataclass(frozen=True)
 class ResidualScore:
-    """The logit of class ``index`` plus the logarithm of its softmax probability."""
+    """The output of class ``index`` plus the logarithm of the probability that ``rule`` makes of it."""
 
     index: int
+    rule: Rule = "softmax"
 
     def __call__(self, outputs: Tensor) -> Tensor:
-        return outputs[:, self.index] + outputs.log_softmax(dim=1)[:, self.index]
+        return outputs[:, self.index] + log_by_rule(outputs, self.rule)[:, self.index]

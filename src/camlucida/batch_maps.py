@@ -43,7 +43,7 @@ def batch_maps(ready: Ready, work: Work, one_by_one: bool) -> tuple[dict[Key, li
 
     ``one_by_one`` runs each view of a picture by itself; the capture is then that of the plain view.
     """
-    tensors, targets = work.inputs()
+    tensors, targets = work.inputs(ready.adapter.activation)
     reading = replace(ready.reading(tensors[0]), parts=frozenset(name for part in work.parts for name in part))
     numbers = [one.number for one in work.pictures for _ in range(len(tensors) // len(work.pictures))]
     if one_by_one:

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from camlucida.taps import is_mapped
 
 _STATISTICS = ("running_mean", "running_var")
 _ARGUMENTS = {
@@ -46,11 +49,15 @@ class Biased:
 
 
 class BiasWatch(TorchFunctionMode):
-    """While entered, ``found`` collects every operation that adds a bias and has a gradient."""
+    """While entered, ``found`` collects every operation that adds a bias and has a gradient.
 
-    def __init__(self) -> None:
+    ``unseen`` counts those of ``module`` inside TorchScript and ``torch.vmap``.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.found: list[Biased] = []
+        self.unseen = _scripted_biases(module)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -60,10 +67,27 @@ class BiasWatch(TorchFunctionMode):
         if names is None:
             return output
         bias = _bias(func, dict(zip(names, args, strict=False)) | (kwargs or {}))
-        if bias is not None and output.requires_grad:
+        if bias is not None and is_mapped(output):
+            self.unseen += 1
+        elif bias is not None and output.requires_grad:
             edge = get_gradient_edge(output)
             self.found.append(Biased(edge, bias.detach(), func in _CHANNELS_LAST))
         return output
+
+
+def _scripted_biases(module: nn.Module) -> int:
+    """How many biases stand inside TorchScript; one for a frozen stage, which does not say."""
+    count = 0
+    for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            frozen = not part._c.hasattr("training")
+            count += frozen or any(name in ("bias", "running_mean") for name in _own_names(part))
+    return count
+
+
+def _own_names(part: nn.Module) -> list[str]:
+    named = (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
+    return [name for name, _ in named]
 
 
 def _bias(func: Callable[..., Any], given: dict[str, Any]) -> Tensor | None:

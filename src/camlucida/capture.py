@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from camlucida.bias import Biased, BiasWatch
+from camlucida.bias import BiasWatch
 from camlucida.chunks import one_at_a_time
 from camlucida.custody import lent
 from camlucida.derivatives import LARGEST, Variants, hessian_product, twice
@@ -59,7 +59,7 @@ class Captured:
     resume: Run | None = None
     input_gradients: Gradients | None = None
     bias_terms: tuple[Tensor, ...] = ()
-    unplaced: int = 0  # operations with a bias whose positions could not be told
+    unplaced: int = 0  # operations with a bias that were not seen, or whose positions could not be told
     slopes: Slopes | None = None
     hessian_products: Gradients | None = None
 
@@ -162,7 +162,7 @@ def _run(
     layers, targets = asked
     whole, curved = "bias_terms" in needs, "hessian_products" in needs
     recording = whole or curved or "gradients" in needs
-    watch = BiasWatch() if whole else None
+    watch = BiasWatch(module) if whole else None
     with (
         torch.set_grad_enabled(recording),
         tapped(module, layers) as taps,
@@ -185,7 +185,7 @@ def _run(
         slopes = gradients_of(score, wanted, t < len(scores) - 1, curved) or [None] * len(kept)
         if "gradients" in needs:
             slopes = reached(layers, kept, slopes, reading.parts)
-        extra = _whole(biased, slopes[len(kept) :], reading) if whole else {}
+        extra = _whole(watch, slopes[len(kept) :], reading) if watch else {}
         by_target.append([_captured(*pair, extra, curved) for pair in zip(rows, slopes, strict=False)])
     captured = [list(row) for row in zip(*by_target, strict=True)]
     last, scored = last_activation(outputs), [score.detach() for score in scores]
@@ -216,10 +216,10 @@ def _captured(row: _Row, slope: Tensor | None, extra: dict[str, Any], curved: bo
     return Captured(row.activations, gradients, **extra)
 
 
-def _whole(biased: list[Biased], slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:
+def _whole(watch: BiasWatch, slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:
     """The input's gradient, and the bias terms that have positions, as maps."""
-    terms, unplaced = [], 0
-    for one, slope in zip(biased, slopes[1:], strict=True):
+    terms, unplaced = [], watch.unseen
+    for one, slope in zip(watch.found, slopes[1:], strict=True):
         if slope is None:
             continue
         of_pictures = slopes[0] is not None and len(slope) == len(slopes[0])  # and not of windows

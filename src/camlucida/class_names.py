@@ -69,3 +69,14 @@ def find_class(name: str, labels: Sequence[str] | None) -> int:
 def _names(label: str) -> list[str]:
     """ImageNet labels are synonyms with commas between: each is a name, and so is the whole."""
     return [label.lower(), *(part.strip().lower() for part in label.split(","))]
+
+
+def absent(index: int, classes: int) -> str:
+    """That a model with so many classes has none of this index, and what it has."""
+    has = f"classes 0 to {classes - 1}"
+    if classes == 1:
+        has = (
+            "one logit: class 0 is what that speaks for, and the target lambda logits: -logits[:, 0] is what "
+            "speaks against it"
+        )
+    return f"class index {index} does not exist, this model has {has}"

@@ -25,7 +25,7 @@ from camlucida.copies import RandomWatch
 from camlucida.errors import ModelError
 from camlucida.given import hand_over
 from camlucida.interrupts import interrupts_deferred
-from camlucida.own_errors import copied_hint
+from camlucida.own_errors import copied_hint, refuse_lazy
 from camlucida.snapshot import Snapshot, remember
 from camlucida.straight import straight
 
@@ -97,11 +97,7 @@ class _Loan:
 
     def __post_init__(self) -> None:
         self.parts, self.parameters = list(self.module.modules()), list(self.module.parameters())
-        if any(map(nn.parameter.is_lazy, self.parameters)):
-            raise ModelError(
-                f"{type(self.module).__name__} has lazy layers that have never run, so that nobody knows their "
-                "size: run the model once on an input, then explain it"
-            )
+        refuse_lazy(self.module)
 
     def take(self) -> None:
         """Remember everything, then make the module ready: in that order, so that all of it can be undone."""
@@ -180,7 +176,7 @@ def in_this_thread(
 
 def _prepare(parts: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
     for part in parts:
-        if isinstance(part, torch.jit.ScriptModule) and part.training:
+        if isinstance(part, torch.jit.ScriptModule) and getattr(part, "training", False):
             raise ModelError("this model has a TorchScript part in training mode: run eval() on it first")
     for parameter in parameters:
         if parameter.requires_grad and not parameter.is_inference():

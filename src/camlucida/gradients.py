@@ -63,8 +63,9 @@ def reached(
             found[place] = torch.zeros_like(tensor)
         elif found[place] is None:
             raise LayerError(
-                f"the score does not depend on layer {name!r}, or the model switches gradients off behind it: "
-                "choose a layer on the way to the logits (`camlucida layers MODEL` lists them)"
+                f"the score does not depend on layer {name!r}, or what lies behind it has no gradients (they "
+                "are switched off, or its layers are quantised): choose a layer on the way to the logits "
+                "(`camlucida layers MODEL` lists them), or a method without gradients, such as scorecam"
             )
     return found
 

@@ -116,6 +116,12 @@ def layout_unsure(layer: str, layout: str, verdict: str) -> Finding:
     return Finding(f"layout-{verdict}", found, "compare with a map of another layer before you believe it")
 
 
+def uneven_grid(where: str) -> Finding:
+    """Of a model that pads, crops or moves the picture inside, and so has it elsewhere in its grid."""
+    found = f"the model pads or crops the picture inside ({where}), and the map is laid evenly over the input"
+    return Finding("uneven-grid", found, "pad or crop before the model, by its preprocessing, and explain that")
+
+
 def draws_lots() -> Finding:
     """Of a model that gives another output for the same input each time."""
     found = "the model gives other scores for the same picture each time it runs, since it draws random numbers"

@@ -88,6 +88,15 @@ def by_rule(outputs: Tensor, rule: Rule) -> Tensor:
     return outputs.softmax(dim=1) if rule == "softmax" else outputs.sigmoid()
 
 
+def log_by_rule(outputs: Tensor, rule: Rule) -> Tensor:
+    """The logarithm of that, exact where the probability itself would round to 0."""
+    if rule == "softmax":
+        return outputs.log_softmax(dim=1)
+    if rule == "sigmoid":
+        return -(-outputs).logaddexp(outputs.new_zeros(()))
+    return outputs.clamp(min=1e-30).log()
+
+
 def probabilities(outputs: Tensor, activation: Activation = "auto", last: str | None = None) -> Tensor | None:
     """Of each class, (batch, classes), from what the model returns; None where nobody can say (``rule_of``)."""
     rule = rule_of(outputs, activation, last)

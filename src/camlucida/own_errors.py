@@ -42,3 +42,16 @@ def own_errors(module: nn.Module, shown: str, advice: str) -> Iterator[None]:
         raise ModelError(
             f"{type(module).__name__} raises {type(error).__name__} on {shown} ({error}): {advice}"
         ) from error
+
+
+def refuse_lazy(module: nn.Module) -> None:
+    """Refuse a module whose layers do not know their size yet.
+
+    Raises:
+        ModelError: it has such.
+    """
+    if any(map(nn.parameter.is_lazy, module.parameters())):
+        raise ModelError(
+            f"{type(module).__name__} has lazy layers that have never run, so that nobody knows their size: "
+            "run the model once on an input, then explain it"
+        )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from camlucida.custody import in_this_thread
+from camlucida.taps import hooked, is_mapped
 
 
 @dataclass
@@ -66,7 +67,7 @@ def _record(module: nn.Module, recording: Recording) -> list[Any]:
 
     def after(part: nn.Module, _args: Any, output: Any) -> None:
         begun = open_at.pop()
-        if recording.output is not None:
+        if recording.output is not None or any(map(is_mapped, tensors_in(output))):
             return
         if part is recording.layer:
             recording.output = tree_map(_copy, output)
@@ -76,8 +77,8 @@ def _record(module: nn.Module, recording: Recording) -> list[Any]:
         done.append(Call(part, tree_map(_copy, output)))
 
     first, last = in_this_thread(before), in_this_thread(after)
-    handles: list[Any] = [part.register_forward_pre_hook(first) for part in module.modules()]
-    return handles + [part.register_forward_hook(last) for part in module.modules()]
+    handles: list[Any] = [nn.Module.register_forward_pre_hook(part, first) for part in module.modules()]
+    return handles + [hooked(part, last) for part in module.modules()]
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def measured(recording: Recording) -> Iterator[None]:
             pairs = zip(tensors_in(call.output), tensors_in(output), strict=True)
             call.axes = [_grown(kept.shape, other.shape) for kept, other in pairs]
 
-    handles = [part.register_forward_hook(in_this_thread(measure)) for part in waiting]
+    handles = [hooked(part, in_this_thread(measure)) for part in waiting]
     try:
         yield
     finally:

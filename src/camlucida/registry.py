@@ -103,11 +103,16 @@ class Entry:
         own = {name: settings[name] for name in signature_of(self.function)[1]}
         return self.function(*(getattr(captured, need) for need in self.needs), **own)
 
-    def aim(self, target: Any, settings: Mapping[str, Any]) -> Any:
-        """The target that the method explains when it is asked for ``target``."""
+    def aim(self, target: Any, settings: Mapping[str, Any], activation: str = "auto") -> Any:
+        """The target that the method explains when it is asked for ``target``.
+
+        ``activation`` makes probabilities of the model's outputs, for a target that takes it.
+        """
         if self.target is None:
             return target
-        return self.target(target, **{name: settings[name] for name in signature_of(self.target)[1]})
+        taken, options = signature_of(self.target)
+        more = (activation,) if "activation" in taken else ()
+        return self.target(target, *more, **{name: settings[name] for name in options})
 
     def option(self, name: str) -> Option:
         """The option called ``name``.

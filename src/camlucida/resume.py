@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_map
 from camlucida.custody import in_this_thread
 from camlucida.errors import is_out_of_memory
 from camlucida.recording import Recording, by_module, expanded, first_axes, measured
+from camlucida.taps import hooked
 
 # Of the difference that the check's two variants make: what rounding leaves, which ablations of single channels
 # must not drown in.
@@ -153,7 +154,7 @@ def _replaying(tail: Tail, variants: Tensor) -> Iterator[None]:
 @contextmanager
 def _returning(recording: Recording, variants: Tensor) -> Iterator[None]:
     """The layer returns ``variants``, whatever it computed."""
-    handle = recording.layer.register_forward_hook(in_this_thread(lambda *_: _with(recording, variants)))
+    handle = hooked(recording.layer, in_this_thread(lambda *_: _with(recording, variants)))
     try:
         yield
     finally:

@@ -8,14 +8,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from camlucida.errors import ModelError
+from camlucida.own_errors import refuse_lazy
 
 
 def shared_copy(module: nn.Module) -> nn.Module:
     """A copy with parameters in the same memory and buffers of its own, in evaluation mode and frozen.
 
     Raises:
-        ModelError: the module cannot be copied.
+        ModelError: the module cannot be copied, or has lazy layers that have never run.
     """
+    refuse_lazy(module)
     memo: dict[int, Any] = {
         id(parameter): nn.Parameter(parameter.data, requires_grad=False) for parameter in module.parameters()
     }

@@ -22,6 +22,8 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
     is switched on from there, also where the model itself has switched it off. What is caught is a clone,
     and the model goes on with another, so that nothing can rewrite it in place.
     """
+    for name in layers:
+        _refuse_scripted(module, name)
     recording = torch.is_grad_enabled()
     caught: dict[str, list[Tensor]] = {name: [] for name in layers}
 
@@ -39,7 +41,7 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_hook(in_this_thread(tap(name))) for name in layers]
+    handles = [hooked(module.get_submodule(name), in_this_thread(tap(name))) for name in layers]
     try:
         yield caught
     finally:
@@ -47,7 +49,47 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
             handle.remove()
 
 
+def _refuse_scripted(module: nn.Module, name: str) -> None:
+    parts = name.split(".")
+    above = [".".join(parts[:end]) for end in range(1, len(parts))]
+    outer = next((one for one in above if isinstance(module.get_submodule(one), torch.jit.ScriptModule)), None)
+    if outer:
+        raise LayerError(
+            f"layer {name!r} lies inside {outer!r}, which is TorchScript and runs its parts unseen: choose "
+            f"{outer!r}"
+        )
+
+
+def hooked(part: nn.Module, hook: Callable[..., Any], **how: Any) -> Any:
+    """The handle of a forward hook; TorchScript's own method refuses one, though Python calls its stages."""
+    return nn.Module.register_forward_hook(part, hook, **how)
+
+
+def hidden(output: Any) -> str:
+    """Why what a layer returns cannot be looked at; empty where it can."""
+    tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    if any(map(is_mapped, tensors)):
+        return (
+            "runs inside torch.vmap, which hides the pictures from hooks: write that part of the forward for "
+            "a whole batch, or choose a layer outside"
+        )
+    if any(one.is_quantized for one in tensors):
+        return (
+            "returns quantised tensors, whole numbers without gradients: explain the floating-point model that "
+            "this one was made from"
+        )
+    return ""
+
+
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether a tensor stands for many, inside ``torch.vmap``."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
 def _only_tensor(name: str, output: Any) -> Tensor:
+    reason = hidden(output)
+    if reason:
+        raise LayerError(f"layer {name!r} {reason}")
     tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     if len(tensors) != 1:
         raise LayerError(

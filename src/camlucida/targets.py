@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex
 
-from camlucida.class_names import index_of, short_name
+from camlucida.class_names import absent, index_of, short_name
 from camlucida.errors import CamlucidaError, TargetError, setting
 from camlucida.outputs import Activation, Rule, by_rule, last_activation, rule_of
 
@@ -246,4 +246,4 @@ def _check(index: int, outputs: Tensor) -> None:
         )
     classes = outputs.shape[1]
     if not 0 <= index < classes:
-        raise TargetError(f"class index {index} does not exist, this model has classes 0 to {classes - 1}")
+        raise TargetError(absent(index, classes))

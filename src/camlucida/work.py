@@ -54,16 +54,17 @@ class Work:
             rows.append([start + t for t in range(count)])
         return rows
 
-    def inputs(self) -> tuple[list[Tensor], list[list[Target]]]:
+    def inputs(self, activation: str = "auto") -> tuple[list[Tensor], list[list[Target]]]:
         """What goes through the model, and a target for each: the pictures, or their views.
 
-        Behind the rows of targets asked for are those that methods make of them.
+        Behind the rows of targets asked for are those that methods make of them, knowing what ``activation``
+        makes probabilities of the model's outputs.
         """
         tensors = [one.tensor for one in self.pictures]
         rows = [
             *self.targets,
             *(
-                [entry.aim(target, settings) for target in row]
+                [entry.aim(target, settings, activation) for target in row]
                 for entry, settings in self.methods
                 if entry.target
                 for row in self.targets

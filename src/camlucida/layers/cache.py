@@ -20,11 +20,16 @@ from camlucida.layers.probe import Judged, Verdict
 
 @dataclass
 class Entry:
-    """The default layers with what there is to know of the choice, and every layer that was judged."""
+    """The default layers with what there is to know of the choice, and every layer that was judged.
+
+    ``uneven`` says how the picture lies in the grid where it does not fill it; it is not kept on disk, where
+    models of libraries are.
+    """
 
     default: tuple[str, ...]
     remarks: tuple[str, ...]
     judged: dict[str, Judged]
+    uneven: str = ""
 
 
 def folder() -> Path:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from camlucida.errors import LayerError, one_of
-from camlucida.health import Finding, layer_chosen, layout_unsure
+from camlucida.health import Finding, layer_chosen, layout_unsure, uneven_grid
 from camlucida.images import Size, size_of
 from camlucida.layers.entries import Entries
+from camlucida.layers.evenness import probe_evenly
 from camlucida.layers.fingerprint import Changes
 from camlucida.layers.layout import Layout
 from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
-from camlucida.layers.look import Look, look
+from camlucida.layers.look import Look, Seen, look
 from camlucida.layers.manner import MANNERS, Manner, Refused, refusal
-from camlucida.layers.probe import Judged, probe
+from camlucida.layers.probe import Judged
 from camlucida.layers.refusals import changed, offered, without_gradient, without_positions
 from camlucida.layers.repeats import not_the_same
 from camlucida.layers.reshaped import Read, Reshaped
@@ -28,14 +29,6 @@ from camlucida.layers.survey import Logits, Survey, survey
 
 T = TypeVar("T")
 _KEPT = 4  # sizes of input whose surveys are kept in memory
-
-
-@dataclass
-class _Seen:
-    """What was seen of the model with inputs of one size."""
-
-    survey: Survey
-    looks: dict[str, Look] = field(default_factory=dict)
 
 
 class Known:
@@ -56,7 +49,7 @@ class Known:
     ) -> None:
         self._module, self._logits_of, self._read = module, logits_of, read
         self._entries = Entries(module, key)
-        self._seen: OrderedDict[Size, _Seen] = OrderedDict()
+        self._seen: OrderedDict[Size, Seen] = OrderedDict()
         self._changes = Changes(module)
         self._embeds = embeds
         self.strides: dict[Size, Strides] = {}
@@ -130,10 +123,10 @@ class Known:
         """All layers."""
         return self._seen_at(like).survey
 
-    def _seen_at(self, like: Tensor) -> _Seen:
+    def _seen_at(self, like: Tensor) -> Seen:
         size = size_of(like)
         if size not in self._seen:
-            self._seen[size] = _Seen(survey(self._module, like, self._logits_of))
+            self._seen[size] = Seen(survey(self._module, like, self._logits_of))
             manner = self._seen[size].survey.manner
             self.manner = replace(manner, recording=manner.recording or self.manner.recording)
             while len(self._seen) > _KEPT:
@@ -177,7 +170,8 @@ class Known:
             if "gradients" in needs and not (name in entry.default and len(entry.default) > 1):
                 self._again_if_changed(partial(self._check_gradient, name, like))
             sure = judged.verdict == "verified"
-            unsure = () if sure else (layout_unsure(name, str(judged.layout), judged.verdict),)
+            unsure = [] if sure else [layout_unsure(name, str(judged.layout), judged.verdict)]
+            unsure += [uneven_grid(entry.uneven)] if entry.uneven else []
             remarks = entry.remarks if chosen and name in entry.default else ()
             notes[name] = (*unsure, *(layer_chosen(name, one) for one in remarks), *self.findings)
         if "bias_terms" in needs:
@@ -204,7 +198,8 @@ class Known:
 
     def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int) -> dict[str, Judged]:
         looks = self.look(like, list(layouts))
-        found = self._in_some_manner(like, partial(probe, self._module, like, layouts, draws))
+        run = partial(probe_evenly, self._module, like, layouts, draws, self.survey(like))
+        found, self._entries.at(like, self.manner).uneven = self._in_some_manner(like, run)
         return {name: replace(one, alive=looks[name].alive) for name, one in found.items()}
 
     def _in_some_manner(self, like: Tensor, do: Callable[[Manner], T]) -> T:

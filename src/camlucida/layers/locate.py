@@ -195,7 +195,11 @@ def _remarks(survey: Survey, places: list[Place]) -> Iterable[str]:
 def _refusal(survey: Survey, tried: Sequence[Place], dead: bool) -> str:
     """Why nothing can be looked at; ``dead``: no gradient reaches any of the layers that were tried."""
     hint = f"name one ({setting('layers', 'NAME')}), `camlucida layers MODEL` lists them"
-    if not any(place.layouts for place in survey.places):
+    unseen = next((place for place in reversed(survey.places) if place.hidden), None)
+    nothing = not any(place.layouts for place in survey.places)
+    if unseen and (nothing or not survey.paths):
+        return f"this model has no layer that can be looked at: {unseen.name!r}, its last, {unseen.hidden}"
+    if nothing:
         return "this model has no layer whose output has positions, so that there is nothing to draw"
     if not survey.paths:
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,14 @@ class Look:
     class_map: bool = False
 
 
+@dataclass
+class Seen:
+    """What was seen of a model with inputs of one size: all layers, and some of them more closely."""
+
+    survey: Survey
+    looks: dict[str, Look] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Looks:
     """By the names of layers; ``apart`` says that the logits were others than before, for the same input."""
@@ -51,12 +59,12 @@ def look(
     scoring = _scoring(seen)
     with lent(module), torch.enable_grad():
         try:
-            found = _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
+            found = _look(module, shown(like, 1, manner), logits_of, (seen, manner), layouts)
         except RuntimeError as error:
             if "modified by an inplace operation" not in str(error):
                 raise
             with traced(module, copies=True):
-                found = _look(module, shown(like, 1, manner), logits_of, (seen.logits, manner), layouts)
+                found = _look(module, shown(like, 1, manner), logits_of, (seen, manner), layouts)
     same = {place.name: place.same for place in seen.places}
     layers = {
         name: replace(one, class_map=one.class_map and same[name] in scoring)
@@ -69,19 +77,19 @@ def _look(
     module: nn.Module,
     inputs: Tensor,
     logits_of: Logits,
-    seen: tuple[Tensor, Manner],
+    seen: tuple[Survey, Manner],
     layouts: Mapping[str, Sequence[Layout]],
 ) -> Looks:
     with tapped(module, list(layouts)) as caught:
         logits = logits_of(run(module, inputs, seen[1]))
     kept = {name: tensors[0] for name, tensors in caught.items() if len(tensors) == 1}
-    gradients = _gradients(logits, kept)
+    gradients = _gradients(logits, kept, {place.name for place in seen[0].places if place.paths})
     plain = logits.detach()[0]
     found = {
         name: Look(_alive(gradients.get(name)), _is_class_map(kept[name].detach(), layouts[name][0], plain))
         for name in kept
     }
-    return Looks(found, apart=not alike(seen[0].to(plain), plain))
+    return Looks(found, apart=not alike(seen[0].logits.to(plain), plain))
 
 
 def _scoring(seen: Survey) -> set[tuple[int, ...]]:
@@ -98,8 +106,11 @@ def _scoring(seen: Survey) -> set[tuple[int, ...]]:
     return of_weights | behind
 
 
-def _gradients(logits: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor | None]:
-    """Of a weighted sum of all logits; none where the model's own backward fails, which the capture tells."""
+def _gradients(logits: Tensor, kept: dict[str, Tensor], joined: Collection[str]) -> dict[str, Tensor | None]:
+    """Of a weighted sum of all logits; ones where an operation has no backward, or the model's own fails.
+
+    Then the capture will tell, and methods without gradients work. ``joined`` layers have paths to the score.
+    """
     if not logits.requires_grad or not kept:
         return {}
     generator = torch.Generator().manual_seed(5)
@@ -109,7 +120,9 @@ def _gradients(logits: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor | No
     except RuntimeError as error:
         if is_out_of_memory(error) or "modified by an inplace operation" in str(error):
             raise
-        return {name: torch.ones_like(tensor) for name, tensor in kept.items()}  # the capture will tell
+        return {name: torch.ones_like(tensor) for name, tensor in kept.items()}
+    if all(one is None for one in found) and set(joined).issuperset(kept):
+        return {name: torch.ones_like(tensor) for name, tensor in kept.items()}
     return dict(zip(kept, found, strict=True))
 
 

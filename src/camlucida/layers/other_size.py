@@ -9,17 +9,20 @@ from torch import Tensor, nn
 from camlucida.custody import in_this_thread, lent
 from camlucida.images import size_of
 from camlucida.layers.cache import Entry
-from camlucida.layers.layout import Layout, readings
+from camlucida.layers.layout import Layout, is_grid, readings
 from camlucida.layers.manner import Manner, Refused, run
 from camlucida.layers.trace import Shape, tensors_in
+from camlucida.taps import hooked
 
 
 def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entry | None:
     """The entry with the grids that inputs like ``like`` (channels, height, width) give, from one forward.
 
-    None where a layer returns something else now, or where more than one grid would fit: then all is found
-    out anew.
+    None where a layer returns something else now, where more than one grid would fit, or where the picture may
+    lie elsewhere in the grid: then all is found out anew.
     """
+    if known.uneven:
+        return None
     shapes = _shapes(module, like, known, manner)
     size = size_of(like)
     judged = {}
@@ -27,6 +30,9 @@ def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entr
         layout = _grown(one.layout, shapes.get(name), size)
         if layout is not None:
             judged[name] = replace(one, layout=layout)
+    resized = {name: one.layout.grid for name, one in judged.items() if not is_grid(one.layout.grid, size)}
+    if resized and all(known.judged[name].layout.grid == grid for name, grid in resized.items()):
+        return None  # it resizes inside, and may pad
     return Entry(known.default, known.remarks, judged) if set(known.default) <= set(judged) else None
 
 
@@ -41,7 +47,7 @@ def _shapes(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> di
 
     with lent(module):
         for name in found:
-            module.get_submodule(name).register_forward_hook(noting(name))
+            hooked(module.get_submodule(name), noting(name))
         try:
             run(module, like[None].clone(), manner)
         except Refused:

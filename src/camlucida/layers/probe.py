@@ -20,6 +20,7 @@ from camlucida.layers.layout import Kind, Layout
 from camlucida.layers.manner import MANNERS, Manner, run
 from camlucida.layers.orders import ORDERS, Order, columns, rows
 from camlucida.layers.trace import tensors_in
+from camlucida.taps import hooked
 
 Verdict = Literal["verified", "weak", "contradicted", "no-signal", "unverified"]
 
@@ -91,9 +92,7 @@ def _seen(
 
         return hook
 
-    handles = [
-        module.get_submodule(name).register_forward_hook(in_this_thread(keeping(name))) for name in layouts
-    ]
+    handles = [hooked(module.get_submodule(name), in_this_thread(keeping(name))) for name in layouts]
     try:
         for one in shown:
             run(module, one[None].clone(), manner)

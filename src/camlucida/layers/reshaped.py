@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -57,7 +58,11 @@ Read = Callable[[str, Tensor, Size], Layout | Reshaped]
 
 def reading_by(function: Reshape | None) -> Read | None:
     """Every layer read by one function."""
-    return None if function is None else lambda _, tensor, size: read_by(function, tensor, size)
+    return None if function is None else partial(_read_by, function)  # which can be pickled
+
+
+def _read_by(function: Reshape, _: str, tensor: Tensor, size: Size) -> Layout | Reshaped:
+    return read_by(function, tensor, size)
 
 
 def read_by(function: Reshape, tensor: Tensor, size: Size) -> Layout | Reshaped:

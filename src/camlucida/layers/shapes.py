@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
 from camlucida.images import Size
 from camlucida.layers.layout import Channels, Layout, readings
-from camlucida.layers.trace import Record, Shape
+from camlucida.layers.trace import Passed, Record, Shape
 
+# Operations that leave channels on their axis, by autograd's names, behind which a convolution is recognised.
+_KEEPING = (
+    *("Relu", "LeakyRelu", "Elu", "Gelu", "Silu", "Mish", "Hardtanh", "Hardswish", "Tanh", "Sigmoid"),
+    *(
+        "MaxPool2D",
+        "AvgPool2D",
+        "NativeBatchNorm",
+        "CudnnBatchNorm",
+        "NativeGroupNorm",
+        "NativeDropout",
+        "Softplus",
+    ),
+    *("Add", "Sub", "Mul", "Div", "Clone", "Alias", "ToCopy", "Cat", "Slice", "Upsample", "ConstantPadNd"),
+)
+_NEAR = 64  # operations
 _FIRST = ("out_channels", "num_features", "num_channels")  # of convolutions, batch norms and group norms
 
 
@@ -49,6 +65,8 @@ def _channels(records: Sequence[Record], place: int, known: dict[int, Channels])
     own = _own_channels(record.module, shape)
     if own or record.returns[0].same in known:
         return own or known[record.returns[0].same]
+    if _convolved(record.returns[0]):
+        return "first"
     # What a function has added up is no module's output: then the last one of that shape says it.
     same_shape = [one.returns[0] for one in reversed(records[:place]) if _shapes(one) == [shape]]
     for passed in [*(taken for taken in record.takes if len(taken.shape) == 4), *same_shape]:
@@ -57,6 +75,19 @@ def _channels(records: Sequence[Record], place: int, known: dict[int, Channels])
         if channels and passed.shape[0] == shape[0] and passed.shape[axis] == shape[axis]:
             return channels
     return None
+
+
+def _convolved(passed: Passed) -> bool:
+    """Whether a convolution made a tensor, and nothing since has moved its channels."""
+    node: Any = passed.edge[0] if passed.edge else None
+    for _ in range(_NEAR):
+        name = type(node).__name__.partition("Backward")[0]
+        if name == "Convolution":
+            return True
+        if not name.startswith(_KEEPING) or not node.next_functions:
+            return False
+        node = node.next_functions[0][0]
+    return False
 
 
 def _own_channels(module: nn.Module, shape: Shape) -> Channels | None:

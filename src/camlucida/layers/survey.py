@@ -34,6 +34,7 @@ class Place:
     takes, and ``begun`` how many calls had finished before it began. ``layouts`` are those that the shape of
     its one output allows. ``paths`` counts those from the logits to the picture that run through it, or through
     what it takes if it normalises that; ``edge`` is that tensor's. ``parameters`` is its share of the model's.
+    ``hidden`` says why what it returns cannot be looked at, where that is so.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Place:
     paths: int
     edge: Numbered | None
     parameters: float
+    hidden: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
         logits = logits_of(run(module, inputs, manner))
         paths = Paths(logits, source)
     logits = logits.detach()
+    if len(logits) != batch and not manner.single:
+        raise Refused("nothing", f"it returns {len(logits)} rows for a batch of {batch}")
     if not manner.own and not bool(logits.isfinite().all()):
         raise Refused("nothing", "it returns NaN or infinity on noise")
     calls = Counter(record.name for record in records)
@@ -149,6 +153,7 @@ def _place(record: Record, layouts: Sequence[Layout], paths: Paths, counts: tupl
         paths=paths.through(edge),
         edge=paths.numbered(edge),
         parameters=sum(parameter.numel() for parameter in record.module.parameters()) / total,
+        hidden=record.hidden,
     )
 
 

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from camlucida.custody import in_this_thread
 from camlucida.layers.graph import Edge, edge_of
+from camlucida.taps import hidden, hooked, is_mapped
 
 Shape = tuple[int, ...]
 
@@ -33,13 +34,17 @@ class Passed:
 
 @dataclass(frozen=True)
 class Record:
-    """One finished call of one module; ``begun`` is how many calls had finished when it began."""
+    """One finished call of one module; ``begun`` is how many calls had finished when it began.
+
+    ``hidden`` says why what it returns cannot be looked at, where that is so.
+    """
 
     name: str
     module: nn.Module
     takes: tuple[Passed, ...]
     returns: tuple[Passed, ...]
     begun: int
+    hidden: str = ""
 
 
 @dataclass
@@ -97,19 +102,22 @@ def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
     def after(name: str) -> Callable[..., Any]:
         def record(part: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
             begun, takes = open_calls.pop()
-            returned = tensors_in(output)
+            why = hidden(output)
+            returned = [] if why else tensors_in(output)
             for one in returned:
                 _recognise(numbers, tensors_in((args, kwargs)), one)
-            records.append(Record(name, part, takes, tuple(_passed(numbers, one) for one in returned), begun))
+            returns = tuple(_passed(numbers, one) for one in returned)
+            records.append(Record(name, part, takes, returns, begun, why))
             return tree_map(partial(_copied, numbers), output) if copies else None
 
         return record
 
     handles: list[Any] = []
     for name, part in module.named_modules():
-        if name and not isinstance(part, torch.jit.ScriptModule):  # which takes no such hooks
-            handles.append(part.register_forward_pre_hook(in_this_thread(before), with_kwargs=True))
-            handles.append(part.register_forward_hook(in_this_thread(after(name)), with_kwargs=True))
+        if name:
+            first = in_this_thread(before)
+            handles.append(nn.Module.register_forward_pre_hook(part, first, with_kwargs=True))
+            handles.append(hooked(part, in_this_thread(after(name)), with_kwargs=True))
     try:
         yield records
     finally:
@@ -138,5 +146,6 @@ def _recognise(numbers: _Numbers, taken: list[Tensor], returned: Tensor) -> None
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """The floating-point tensors inside tuples, dicts and the like."""
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    """The floating-point tensors inside tuples, dicts and the like, but for those inside ``torch.vmap``."""
+    tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return [one for one in tensors if not is_mapped(one)]

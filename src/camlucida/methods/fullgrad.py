@@ -62,5 +62,6 @@ def _summed(term: Tensor) -> Tensor:
 def _unplaced(count: int) -> tuple[Finding, ...]:
     if not count:
         return ()
-    found = f"the biases of {count} operations are left out, since their positions cannot be told (windows)"
+    where = "in windows, TorchScript or torch.vmap"
+    found = f"the biases of {count} operations are left out, since their positions cannot be told ({where})"
     return (Finding("terms-left-out", found, "compare with a gradient method at a layer"),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida.errors import OptionError, PictureError, is_out_of_memory, spoken
@@ -72,31 +73,33 @@ def preprocess_of(transform: Any, channels: int | None = None, source: str = GIV
             f"Normalize and the like, got {type(transform).__name__}"
         )
 
-    def preprocess(picture: Image) -> tuple[Tensor, Frame]:
-        import torch
+    run = partial(_by_steps, steps, channels)  # which can be pickled
+    return Preprocess(run, recipe_of_steps(steps, source))
 
-        if channels not in (None, 1, 3):
-            raise PictureError(
-                f"this model takes {channels} channels and a picture has three: " + other_channels(channels)
-            )
-        frame = Frame.whole((picture.height, picture.width))
-        current: Any = picture.convert("L") if channels == 1 else picture
-        for step in steps:
-            _check_step(step)
-            if type(step).__name__ in _RESIZES:
-                check_resized(step, _size(current))
-            current = _done(step, current)
-            frame = _follow(step, frame, _size(current))
-        if not isinstance(current, torch.Tensor) or current.ndim != 3:
-            raise OptionError("preprocess must end in a tensor (channels, height, width): add ToTensor()")
-        if channels not in (None, len(current)):
-            raise OptionError(
-                f"preprocess gives {counted(len(current), 'channel')} and the model takes {channels}: make it "
-                f"{channels}, such as by Grayscale({channels})"
-            )
-        return current, frame
 
-    return Preprocess(preprocess, recipe_of_steps(steps, source))
+def _by_steps(steps: Sequence[Any], channels: int | None, picture: Image) -> tuple[Tensor, Frame]:
+    import torch
+
+    if channels not in (None, 1, 3):
+        raise PictureError(
+            f"this model takes {channels} channels and a picture has three: " + other_channels(channels)
+        )
+    frame = Frame.whole((picture.height, picture.width))
+    current: Any = picture.convert("L") if channels == 1 else picture
+    for step in steps:
+        _check_step(step)
+        if type(step).__name__ in _RESIZES:
+            check_resized(step, _size(current))
+        current = _done(step, current)
+        frame = _follow(step, frame, _size(current))
+    if not isinstance(current, torch.Tensor) or current.ndim != 3:
+        raise OptionError("preprocess must end in a tensor (channels, height, width): add ToTensor()")
+    if channels not in (None, len(current)):
+        raise OptionError(
+            f"preprocess gives {counted(len(current), 'channel')} and the model takes {channels}: make it "
+            f"{channels}, such as by Grayscale({channels})"
+        )
+    return current, frame
 
 
 def own_steps() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from camlucida.errors import OptionError
+from camlucida.errors import OptionError, spoken
 
 _FORMS = "a text file with one name a line, or JSON with a list, or an object from index to name"
 
@@ -45,6 +45,16 @@ def check_count(labels: Sequence[str], classes: int) -> None:
     Raises:
         OptionError: their numbers differ.
     """
+    if classes == 1 and len(labels) == 2:
+        raise OptionError(
+            f"labels name 2 classes and this model has one logit, which usually speaks for {labels[1]!r}: "
+            + spoken(
+                f"name that one alone in the file for `--labels`, and see {labels[0]!r} by what speaks against "
+                "it (`--colormap RdBu_r`)",
+                f"give labels=[{labels[1]!r}], and explain {labels[0]!r} by what speaks against it, the target "
+                "lambda logits: -logits[:, 0]",
+            )
+        )
     if len(labels) != classes:
         raise OptionError(
             f"labels name {len(labels)} classes and this model has {classes}: give one name for each, in order"

@@ -20,6 +20,7 @@ from camlucida.models.keys import ends_in
 from camlucida.models.labels import labels_from
 from camlucida.models.logits import logits_by
 from camlucida.models.preprocessing import as_told, known_channels, preprocessing, with_preprocess
+from camlucida.models.wrapped import around, inner_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -170,7 +171,20 @@ def _adapt_module(module: nn.Module) -> Adapter:
         return torchvision_models.adapt_own(module)
     if huggingface.recognises(module):
         return huggingface.adapt_own(module)
-    return Adapter(module, name, no_preprocess, None, None, None, "own", "torch")
+    plain = Adapter(module, name, no_preprocess, None, None, None, "own", "torch")
+    return _by_what_is_inside(module) or plain
+
+
+def _by_what_is_inside(module: nn.Module) -> Adapter | None:
+    """By the one model of a library inside a module that hands on, such as peft's; None where there is none."""
+    inner = inner_of(module)
+    if inner is None or isinstance(inner, _scripted()):
+        return None
+    try:
+        known = _adapt_module(bare(inner))
+    except ModelError:  # what is inside would be refused alone, and what is around it knows better
+        return None
+    return None if known.library == "torch" else around(module, known)
 
 
 def _adapt_made(made: own.Made, name: str, weights: str) -> Adapter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import ModelError, spoken
@@ -15,7 +16,7 @@ def logits_of(output: Any) -> Tensor:
     """The logits (batch, classes) in what a classifier returns.
 
     That is a tensor, or in a tuple, list, dict, ModelOutput or other record what is called ``logits``, else its
-    only floating tensor of two axes. One number a picture, (batch,), counts as one class.
+    only floating tensor of two axes. One number a picture, (batch,) or () for one alone, counts as one class.
 
     Raises:
         ModelError: there are none, or several that may be meant.
@@ -42,16 +43,16 @@ def logits_of(output: Any) -> Tensor:
 
 def logits_by(function: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
     """The user's own way to the logits, checked like those that are found."""
+    return partial(_chosen, function)  # which can be pickled
 
-    def chosen(output: Any) -> Tensor:
-        import torch
 
-        logits = function(output)
-        if not isinstance(logits, torch.Tensor):
-            raise ModelError(f"logits_of returns a tensor (batch, classes), got {type(logits).__name__}")
-        return _two_axes(logits, " by logits_of")
+def _chosen(function: Callable[[Any], Any], output: Any) -> Tensor:
+    import torch
 
-    return chosen
+    logits = function(output)
+    if not isinstance(logits, torch.Tensor):
+        raise ModelError(f"logits_of returns a tensor (batch, classes), got {type(logits).__name__}")
+    return _two_axes(logits, " by logits_of")
 
 
 def _own_way() -> str:
@@ -101,12 +102,12 @@ def _steps_into(output: Any) -> list[tuple[str, Any]]:
 
 
 def _two_axes(logits: Tensor, what: str) -> Tensor:
-    """Logits as (batch, classes): (batch,) is one class; axes of length 1 behind the classes are dropped."""
+    """Logits as (batch, classes): (batch,) and () are one class, axes of length 1 behind the classes go."""
     if not logits.is_floating_point():
         raise _no_logits(f"{str(logits.dtype).removeprefix('torch.')} {tuple(logits.shape)}{what}")
-    if logits.ndim == 1:
-        return logits[:, None]
-    if logits.ndim < 2 or any(length != 1 for length in logits.shape[2:]):
+    if logits.ndim < 2:
+        return logits.reshape(-1, 1)
+    if any(length != 1 for length in logits.shape[2:]):
         raise _no_logits(f"a tensor {tuple(logits.shape)}{what}")
     return logits.flatten(1) if logits.ndim > 2 else logits
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import OptionError, PictureError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+_FRAMES = 64  # of sizes of pictures, that are kept
 _BILINEAR = 2  # Pillow's number
 _UNCROPPED = 384  # ConvNeXt's side from which on nothing is cropped
 _SQUARE = 320  # side of the picture that shows which input size a processor makes
@@ -37,27 +38,36 @@ def processed_by(processor: Any, channels: int = 3, source: str = GIVEN) -> Prep
     if steps is not None:
         return preprocess_of(steps, channels, source)
 
-    @lru_cache(maxsize=64)
-    def frame_of(size: Size) -> Frame:
-        quantised = getattr(processor, "backend", "pil") != "torchvision"
-        plain = {"resample": _BILINEAR, "do_rescale": False, "do_normalize": False}
+    run = partial(_processed, processor, channels, {})  # which can be pickled
+    return Preprocess(run, _recipe(processor, channels, source))
 
-        def process(shown: Tensor) -> Tensor:
-            pixels = shown.byte().numpy() if quantised else shown
-            return _pixels(processor, pixels, input_data_format="channels_first", **plain)
 
-        return measured_frame(process, size, quantised)
+def _frame_of(processor: Any, size: Size) -> Frame:
+    quantised = getattr(processor, "backend", "pil") != "torchvision"
+    plain = {"resample": _BILINEAR, "do_rescale": False, "do_normalize": False}
 
-    def preprocess(picture: Image) -> tuple[Tensor, Frame]:
-        if channels not in (1, 3):
-            raise PictureError(
-                f"this model takes {channels} channels and a picture has three: " + other_channels(channels)
-            )
-        check_resized(processor, (picture.height, picture.width))
-        tensor = _pixels(processor, picture.convert("L") if channels == 1 else picture)
-        return tensor, frame_of((picture.height, picture.width))
+    def process(shown: Tensor) -> Tensor:
+        pixels = shown.byte().numpy() if quantised else shown
+        return _pixels(processor, pixels, input_data_format="channels_first", **plain)
 
-    return Preprocess(preprocess, _recipe(processor, channels, source))
+    return measured_frame(process, size, quantised)
+
+
+def _processed(
+    processor: Any, channels: int, frames: dict[Size, Frame], picture: Image
+) -> tuple[Tensor, Frame]:
+    if channels not in (1, 3):
+        raise PictureError(
+            f"this model takes {channels} channels and a picture has three: " + other_channels(channels)
+        )
+    check_resized(processor, (picture.height, picture.width))
+    tensor = _pixels(processor, picture.convert("L") if channels == 1 else picture)
+    size = (picture.height, picture.width)
+    if size not in frames:
+        while len(frames) >= _FRAMES:
+            frames.pop(next(iter(frames)))
+        frames[size] = _frame_of(processor, size)
+    return tensor, frames[size]
 
 
 def _recipe(processor: Any, channels: int, source: str) -> Recipe:

@@ -156,7 +156,7 @@ def as_it_is(output: Any) -> Tensor:
             "explain detectors with pytorch-grad-cam itself"
         )
     if isinstance(output, Tensor):
-        return output if output.ndim > 1 else output[:, None]
+        return output if output.ndim > 1 else output.reshape(-1, 1)
     if isinstance(output, (list, tuple)) and output and isinstance(output[0], Tensor):
         return output[0]  # which is what the peer hands to the target of a single picture
     try:
