@@ -37,6 +37,11 @@ def network(family: str, away: bool) -> nn.Module:
     return elsewhere.moved(module) if away else module
 
 
+@cache
+def explainer(family: str, away: bool) -> Explainer:
+    return Explainer(network(family, away))
+
+
 REFUSED = ("vit", "cam")  # no mean over positions follows there
 PLAIN = [
     (family, method, ()) for family in LAYERS for method in registry.entries() if (family, method) != REFUSED
@@ -47,7 +52,7 @@ SMOOTH = [("resnet", method, ("aug", "eigen")) for method in ("gradcam", "eigenc
 @pytest.mark.parametrize(("family", "method", "smooth"), [*PLAIN, *SMOOTH])
 def test_every_method_gives_the_cpus_map(family: str, method: str, smooth: Any) -> None:
     found, expected = (
-        Explainer(network(family, away)).explain(zoo.noise(2), [method], [1], smooth=smooth)
+        explainer(family, away).explain(zoo.noise(2), [method], [1], smooth=smooth)
         for away in (True, False)
     )
     for one, other in zip(found, expected, strict=True):
