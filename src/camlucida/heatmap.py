@@ -120,35 +120,33 @@ def fuse(
     return fused
 
 
-def resample(heatmap: Tensor, size: Size, source: Box, target: Box) -> Tensor:
-    """A map (height, width) whose cells cover ``source``, for the cells (height, width) that cover ``target``.
+def resample(heatmaps: Tensor, size: Size, source: Box, target: Box) -> Tensor:
+    """Maps (…, height, width) whose cells cover ``source``, for cells (height, width) that cover ``target``.
 
     Bilinear between the centres of cells, as ``torch.nn.functional.interpolate`` does; beyond the last centre
     the value stays what it is there.
     """
-    if tuple(heatmap.shape) == size and source == target:
-        return heatmap
-    for axis, (start, end, new_start, new_end) in enumerate(
-        ((source[1], source[3], target[1], target[3]), (source[0], source[2], target[0], target[2]))
-    ):
-        heatmap = _resampled(heatmap, axis, (start, end), (new_start, new_end, size[axis]))
-    return heatmap
+    if size_of(heatmaps) == size and source == target:
+        return heatmaps
+    rows = _resampled(heatmaps, -2, (source[1], source[3]), (target[1], target[3], size[0]))
+    return _resampled(rows, -1, (source[0], source[2]), (target[0], target[2], size[1]))
 
 
 def _resampled(
-    heatmap: Tensor, axis: int, source: tuple[float, float], target: tuple[float, float, int]
+    heatmaps: Tensor, axis: int, source: tuple[float, float], target: tuple[float, float, int]
 ) -> Tensor:
     """The same along one axis, from ``source`` (start, end) to ``target`` (start, end, cells)."""
     import torch
 
-    cells, (start, end, count) = heatmap.shape[axis], target
+    cells, (start, end, count) = heatmaps.shape[axis], target
     centres = start + (torch.arange(count, dtype=torch.float64) + 0.5) * ((end - start) / count)
     places = ((centres - source[0]) * (cells / (source[1] - source[0])) - 0.5).clamp(0, cells - 1)
     low = places.floor().long()
-    shares = (places - low).to(heatmap.dtype).view([-1] + [1] * (heatmap.ndim - axis - 1)).to(heatmap.device)
-    low = low.to(heatmap.device)
-    lower = heatmap.index_select(axis, low)
-    return lower.lerp(heatmap.index_select(axis, (low + 1).clamp(max=cells - 1)), shares)
+    shares = (places - low).to(heatmaps).view(-1, *[1] * (-1 - axis))
+    lower, upper = (
+        heatmaps.index_select(axis, one.to(heatmaps.device)) for one in (low, (low + 1).clamp(max=cells - 1))
+    )
+    return lower.lerp(upper, shares)
 
 
 def limit(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> list[float]:

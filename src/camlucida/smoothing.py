@@ -55,11 +55,10 @@ def views(picture: Tensor) -> list[Tensor]:
 
 
 def merge(maps: Tensor, cells: Cells = EVEN) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, each (height, width), of the maps (6, height, width) of the views.
+    """Mean and standard deviation, each (…, height, width), of the maps (6, …, height, width) of the views.
 
     ``cells`` says where those of each view lie on it: on the picture the mirrored ones may lie elsewhere.
     """
-    size = size_of(maps)
-    turned = [resample(one, size, cells.mirrored.box, cells.box) for one in maps[len(FACTORS) :].flip(-1)]
-    upright = torch.stack([*maps[: len(FACTORS)], *turned])
+    turned = resample(maps[len(FACTORS) :].flip(-1), size_of(maps), cells.mirrored.box, cells.box)
+    upright = torch.cat([maps[: len(FACTORS)], turned])
     return upright.mean(dim=0), upright.std(dim=0, correction=0)

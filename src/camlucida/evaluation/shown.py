@@ -161,7 +161,7 @@ class Shown:
         """A way's maps (n, height, width) at the input's size."""
         size = size_of(self.picture)
         box = self._cells.get(way, EVEN).box
-        return torch.stack([resample(one, size, box, EVEN.box) for one in maps])
+        return resample(maps, size, box, EVEN.box)
 
     def _score(self, make: Make, count: int) -> Tensor:
         with self._bench.explainer.run_with_all():
