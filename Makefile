@@ -7,7 +7,7 @@ demo: .venv/.demo
 	$(BIN)/camlucida demo
 
 test: .venv/.test lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.test
 	$(BIN)/ruff check

@@ -64,7 +64,7 @@ def explain(module: nn.Module, methods: list[str], **arguments: object) -> list[
     levit = type(module).__name__.startswith("Levit")
     layers = ["stem"] if levit else [None]
     settings = {"layers": layers, **arguments}
-    pictures = zoo.noise(2, 224, 224) if levit else zoo.noise(2)
+    pictures = zoo.noise(1, 224, 224) if levit else zoo.noise(2)
     return [one.heatmap for one in Explainer(module).explain(pictures, methods, **settings)]
 
 

@@ -19,7 +19,7 @@ from camlucida.errors import LayerError
 from test_custody import run_together
 
 METHODS = list(registry.entries())
-ROUNDS = 3
+ROUNDS = 2
 
 
 def plainly(module: nn.Module, inputs: Tensor, stop: threading.Event, wrong: list[str]) -> Callable[[], None]:

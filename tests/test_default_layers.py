@@ -62,7 +62,7 @@ class Ensemble(nn.Module):
         return torch.stack([net(batch) for net in self.nets]).mean(dim=0)
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("count", [2, 5])
 def test_of_an_ensemble_each_networks_last_layer_is_added(count: int) -> None:
     module = Ensemble(*map(small, range(count)))
     (found,) = Explainer(module).explain(inputs(), targets=[3])

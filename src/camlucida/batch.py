@@ -125,13 +125,13 @@ def _explanations(
     explanations = []
     for i, one in enumerate(work.pictures):
         drawn_on = one.picture or visible(one.tensor, ready.adapter)
+        names = [said(row[i * step], ready.adapter.labels) for row in caught.bound[: len(work.targets)]]
         for place, m in product(range(len(work.layers)), range(len(work.methods))):
             provenance = _provenance(ready, work, caught, (place, m), one)
             for t, row in enumerate(caught.bound[: len(work.targets)]):
                 bound, index = row[i * step], row[i * step].index
                 of_one = known is not None and index is not None and not isinstance(bound, Contrast)
                 mapped = maps[place, m, t][i]
-                frame = replace(one.frame, cells=mapped.cells)
                 explanations.append(
                     Explanation(
                         heatmap=mapped.heatmap,
@@ -140,10 +140,10 @@ def _explanations(
                         score=float(caught.scores[t][i * step]),
                         probability=float(known[i, index]) if known is not None and of_one else None,
                         provenance=provenance,
-                        frame=frame,
+                        frame=replace(one.frame, cells=mapped.cells),
                         shown=drawn_on,
                         source=one.source,
-                        target=said(bound, ready.adapter.labels),
+                        target=names[t],
                         spread=mapped.spread,
                         notes=(*one.notes, *mapped.notes, *_layer_notes(work, place, m), *work.notes),
                     )

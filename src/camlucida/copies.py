@@ -168,7 +168,8 @@ class RandomWatch:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._first = self._last = random_states()
+        self._first = random_states()
+        self._last: RandomStates | None = self._first  # after the last run; unknown where no thread was about
         self._elsewhere = False
 
     def watch(self, here: Callable[..., Any]) -> None:
@@ -177,10 +178,11 @@ class RandomWatch:
         self._module.register_forward_hook(here(self._after), always_call=True)
 
     def _before(self, *_: Any) -> None:
-        self._elsewhere |= self._last.others_differ(random_states())
+        if threading.active_count() > 1 and self._last is not None:
+            self._elsewhere |= self._last.others_differ(random_states())
 
     def _after(self, *_: Any) -> None:
-        self._last = random_states()
+        self._last = random_states() if threading.active_count() > 1 else None
 
     def put_back(self) -> None:
         """All devices' states, if they have changed."""
@@ -190,7 +192,8 @@ class RandomWatch:
         alone = threading.active_count() == 1
         if alone or draws(self._module):
             _set_devices(self._first.tensors)
-        if alone or not (self._elsewhere or self._last.others_differ(now)):
+        elsewhere = self._elsewhere or (self._last is not None and self._last.others_differ(now))
+        if alone or not elsewhere:
             random.setstate(self._first.python)
             np.random.set_state(self._first.numpy)  # noqa: NPY002 - the user's own
 
