@@ -115,7 +115,9 @@ def striding(
 
     def noting(part: nn.Module, args: Any, output: Any) -> None:
         taken, returned = tensors_in(args)[:1], tensors_in(output)[:1]
-        if taken and returned and returned[0].ndim == 4 and len(returned[0]) == batch:
+        if not taken or not returned or returned[0].ndim != 4 or len(returned[0]) != batch:
+            return
+        if max(size_of(returned[0])) > 1:  # what a global pool leaves has no positions
             strides.step(part, size_of(taken[0]), size_of(returned[0]))
 
     handles = [
