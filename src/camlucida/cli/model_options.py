@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter
 
 from camlucida.cli.talk import say_note
 from camlucida.errors import CamlucidaWarning, OptionError
+from camlucida.models.recipe import Interpolation
 
 if TYPE_CHECKING:
     from camlucida.explainer import Explainer
@@ -43,7 +44,7 @@ class ModelOptions:
     """The share of the resized picture's shorter side that is cut out of its centre, such as 0.875, or 'squash'
     for the whole picture without its proportions."""
 
-    interpolation: Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"] | None = None
+    interpolation: Interpolation | None = None
     """How the picture is resized."""
 
     mean: Annotated[str | None, Parameter(metavar="NUMBERS")] = None
@@ -67,17 +68,8 @@ class ModelOptions:
 
     def given(self) -> list[str]:
         """Those that say which model it is and how pictures are made ready, as they are written."""
-        names = (
-            "weights",
-            "preprocess",
-            "size",
-            "crop",
-            "interpolation",
-            "mean",
-            "std",
-            "labels",
-            "activation",
-        )
+        numbers = ("size", "crop", "interpolation", "mean", "std")
+        names = ("weights", "preprocess", *numbers, "labels", "activation")
         values = {
             name: getattr(self, name) for name in names if getattr(self, name) != getattr(type(self), name)
         }

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from camlucida.errors import OptionError, one_of, spoken
 from camlucida.images import Size
 from camlucida.models.adapter import preprocess_of
-from camlucida.models.recipe import NOBODY, Preprocess, Recipe
+from camlucida.models.recipe import NOBODY, Interpolation, Preprocess, Recipe
 
 NUMBERS = ("size", "crop", "interpolation", "mean", "std")
 _MODES = ("center", "squash", "border")  # timm's crop_mode
-_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+_INTERPOLATIONS = get_args(Interpolation)
 _LARGEST = 1 << 14  # pixels a side
 _MOST = 4.0  # of a mean or deviation of values from 0 to 1: others are of values up to 255
 _NUDGE = 1 - 1e-9  # so that 224 / (224 / 232) rounds down to 232, as is meant
