@@ -69,7 +69,7 @@ def prepared_by(preprocess: Any, adapter: Adapter) -> Adapter:
     if isinstance(preprocess, Mapping):
         timms = "input_size" in preprocess  # what resolve_data_config returns
         numbers = dict(numbers_in(preprocess)) if timms else preprocess
-        return with_preprocess(adapter, changed(adapter.preprocess, numbers, channels_of(adapter), "given"))
+        return with_preprocess(adapter, changed(adapter.preprocess, numbers, channels_of(adapter), "the user"))
     return with_preprocess(adapter, preprocessing(preprocess, known_channels(adapter)))
 
 
