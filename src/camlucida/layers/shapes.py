@@ -14,16 +14,9 @@ from camlucida.layers.trace import Passed, Record, Shape
 # Operations that leave channels on their axis, by autograd's names, behind which a convolution is recognised.
 _KEEPING = (
     *("Relu", "LeakyRelu", "Elu", "Gelu", "Silu", "Mish", "Hardtanh", "Hardswish", "Tanh", "Sigmoid"),
-    *(
-        "MaxPool2D",
-        "AvgPool2D",
-        "NativeBatchNorm",
-        "CudnnBatchNorm",
-        "NativeGroupNorm",
-        "NativeDropout",
-        "Softplus",
-    ),
+    *("MaxPool2D", "AvgPool2D", "NativeBatchNorm", "CudnnBatchNorm", "NativeGroupNorm", "NativeDropout"),
     *("Add", "Sub", "Mul", "Div", "Clone", "Alias", "ToCopy", "Cat", "Slice", "Upsample", "ConstantPadNd"),
+    "Softplus",
 )
 _NEAR = 64  # operations
 _FIRST = ("out_channels", "num_features", "num_channels")  # of convolutions, batch norms and group norms
