@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch.utils import checkpoint
 import camlucida
 import snapshot
 import zoo
-from camlucida import Explainer, custody
+from camlucida import Explainer, custody, turns
 from camlucida.custody import lent
 from camlucida.derivatives import twice
 
@@ -68,6 +69,21 @@ def interrupted_at(number: int, run: Callable[[], object], interrupt: Callable[[
     return passed[0] >= number
 
 
+def is_free(lock: threading.RLock) -> bool:
+    """For other threads; to this one it would look free whatever it still holds."""
+    found: list[bool] = []
+
+    def tried() -> None:
+        found.append(lock.acquire(timeout=0.2))
+        if found[0]:
+            lock.release()
+
+    thread = threading.Thread(target=tried)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
 def raised() -> None:
     raise KeyboardInterrupt
 
@@ -105,6 +121,7 @@ def test_at_every_line_of_borrow_and_return(interrupt: Callable[[], None]) -> No
         reached = interrupted_at(number, run, interrupt)
         snapshot.assert_same(state, snapshot.take(module))
         assert not custody._loans
+        assert is_free(turns.lock)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if not reached:
             break
@@ -136,6 +153,7 @@ def test_at_lines_all_over_an_explanation(method: str, interrupt: Callable[[], N
     for number in range(1, total[0], max(1, total[0] // 40)):
         interrupted_at(number, run, interrupt)
         snapshot.assert_same(state, snapshot.take(module))
+        assert is_free(turns.lock)
     run()
 
 

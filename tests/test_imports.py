@@ -20,6 +20,7 @@ FLOORS = [
         "marks",
         "copies",
         "interrupts",
+        "turns",
         "given",
         "tables",
         "shared_copy",

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from camlucida import turns
 from camlucida.copies import RandomWatch
 from camlucida.errors import ModelError
 from camlucida.given import hand_over
@@ -35,8 +36,6 @@ Undo = Callable[[], None]
 _CHECKPOINT_FLAGS = ("grad_checkpointing", "gradient_checkpointing")
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 
-# One for the process, since modules may share parts and targets may explain another model.
-lock = threading.RLock()
 _loans: list[_Loan] = []  # in the order in which they began
 
 
@@ -60,7 +59,7 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
     Raises:
         ModelError: the model wrote to its own parameters while it ran, or something could not be put back.
     """
-    with lock:
+    with turns.turn():
         loan = _Loan(module, torch.is_grad_enabled())
         try:
             try:
@@ -236,10 +235,9 @@ def _remembered_flags(parameter: nn.Parameter) -> Undo:
 
 def _after_fork() -> None:
     """In a child process no other thread goes on: what was lent to one is put back, and the lock is free."""
-    global lock  # noqa: PLW0603 - the old one is held for ever
     for loan in _loans:
         loan.give_back()
-    lock = threading.RLock()
+    turns.renew()
 
 
 if hasattr(os, "register_at_fork"):

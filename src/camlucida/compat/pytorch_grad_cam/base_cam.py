@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida import custody, registry
+from camlucida import registry, turns
 from camlucida.compat.pytorch_grad_cam._asked import (
     Asked,
     Later,
@@ -225,7 +225,7 @@ class BaseCAM:
 
     def _forward(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         input_tensor = input_tensor.to(self.device)
-        with custody.lock:  # what is kept of a call is this object's
+        with turns.turn():  # what is kept of a call is this object's
             return self._run(input_tensor, asked, eigen_smooth)
 
     def _run(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
