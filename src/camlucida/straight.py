@@ -16,7 +16,7 @@ from torch.utils import checkpoint
 
 from camlucida.interrupts import interrupts_deferred
 
-_guard = threading.RLock()
+# Changed by whoever has the turn (``turns``), so that no lock is needed.
 _tokens: set[object] = set()  # one for each time that somebody asked and has not ended
 _undo: list[Callable[[], None]] = []  # what puts the process's settings back once nobody does
 _here = threading.local()  # its ``tokens`` are this thread's
@@ -44,7 +44,7 @@ def straight(parts: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _enter(token: object, attention: bool) -> None:
-    with _guard, interrupts_deferred():
+    with interrupts_deferred():
         if not _undo:
             for name, (original, replacement) in _CHECKPOINTS.items():
                 _undo.append(partial(setattr, checkpoint, name, original))
@@ -66,7 +66,7 @@ def _leave_stances(stances: list[Any]) -> None:
 
 
 def _leave(token: object) -> None:
-    with _guard, interrupts_deferred():
+    with interrupts_deferred():
         _here.tokens = {*getattr(_here, "tokens", ())} - {token}
         _tokens.discard(token)
         while _undo and not _tokens:
@@ -76,8 +76,6 @@ def _leave(token: object) -> None:
 
 def _forget() -> None:
     """In a forked child no other thread goes on: nothing runs eagerly any more."""
-    global _guard  # noqa: PLW0603 - another thread may have held it
-    _guard = threading.RLock()
     _tokens.clear()
     _leave(object())
 
