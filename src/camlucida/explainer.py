@@ -21,7 +21,7 @@ from camlucida.explanation import Explanation
 from camlucida.given import given, of_pictures
 from camlucida.health import Finding
 from camlucida.layers.known import Known
-from camlucida.layers.operations import operation_layout
+from camlucida.layers.operations import operation_layouts
 from camlucida.layers.reshaped import Read, reading_by
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import described, load, split_layer
@@ -221,7 +221,7 @@ class Explainer:
         return given(self.module, *self._given, pictures, self.known.manner.recording)
 
     def _reading(self, like: Tensor) -> Reading:
-        layout_of, grid_of = partial(self.known.layout_of, like), partial(operation_layout, self.known, like)
+        layout_of, grid_of = partial(self.known.layout_of, like), operation_layouts(self.known, like)
         single, strides = self.known.manner.single, self.known.strides
         return Reading(self.adapter.logits_of, layout_of, grid_of, single=single, strides=strides)
 
