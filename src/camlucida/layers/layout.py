@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -118,15 +119,16 @@ def readings(
     return sorted(found, key=lambda layout: _unlikeliness(layout, input_size))
 
 
-def _grids(tokens: int, input_size: Size) -> list[tuple[Size, int]]:
+@lru_cache(maxsize=256)
+def _grids(tokens: int, input_size: Size) -> tuple[tuple[Size, int], ...]:
     """The grids that so many tokens can stand for, each with the number of tokens left over."""
-    return [
+    return tuple(
         (grid, tokens - positions)
         for positions in range(max(4, tokens - MOST_OTHERS), tokens + 1)
         if tokens - positions <= max(_OFTEN, positions // 2)
         for height in range(1, positions + 1)
         if positions % height == 0 and is_grid(grid := (height, positions // height), input_size)
-    ]
+    )
 
 
 def _unlikeliness(layout: Layout, input_size: Size) -> float:
