@@ -92,7 +92,8 @@ def compared(model: str, sides: dict[str, tuple[Modules, Path]], options: argpar
                     contender = partial(_running, jobs[name], methods)
                     taken[name].append(measure.seconds(contender, given, batch))
         ratio = median(a / b for a, b in zip(taken["now"], taken["earlier"], strict=True))
-        found[part] = {"ratio": ratio, "met": ratio <= MOST, "seconds": taken}
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        found[part] = {"date": date, "ratio": ratio, "met": ratio <= MOST, "seconds": taken}
         Console().log(f"{model}, {part}: {ratio:.3f}")
     return found
 
@@ -119,14 +120,16 @@ def main() -> None:
     sides = {name: (loaded(source), source) for name, source in sources.items()}
     sys.modules.update(own)
     report = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": measure.machine(options.threads),
         "earlier": _commit(options.earlier),
         "most": MOST,
         "models": {},
     }
+    before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
+    if before.get("earlier") == report["earlier"]:
+        report["models"] = before["models"]  # parts that are not measured now stay, with their dates
     for model in options.models:
-        report["models"][model] = compared(model, sides, options)
+        report["models"].setdefault(model, {}).update(compared(model, sides, options))
         options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
