@@ -29,7 +29,7 @@ from camlucida.evaluation.judge import Given, Judge
 from camlucida.evaluation.run import measures_of, ways_of
 from camlucida.evaluation.shown import Bench, Shown, Way
 from camlucida.models.embedded import DEFAULT_MODEL
-from camlucida.prepare import prepare
+from camlucida.models.prepare import prepare
 from grid import METHODS
 
 HERE = Path(__file__).parent

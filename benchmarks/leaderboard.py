@@ -148,7 +148,7 @@ def _photos(folder: Path, labels: Sequence[str]) -> list[Item]:
 
 
 def _input(explainer: Explainer, subject: Item | Given) -> torch.Tensor:
-    from camlucida.prepare import prepare
+    from camlucida.models.prepare import prepare
 
     given = subject.picture if isinstance(subject, Given) else subject.path
     return prepare(given, explainer.adapter, explainer.preprocess).tensor

@@ -28,8 +28,8 @@ import measure  # noqa: E402 - the two below lie beside the tests
 import snapshot  # noqa: E402
 import zoo  # noqa: E402
 from camlucida import Explainer  # noqa: E402
+from camlucida.capture.layout import Layout  # noqa: E402
 from camlucida.errors import CamlucidaError  # noqa: E402
-from camlucida.layers.layout import Layout  # noqa: E402
 from support_rows import Row, rows  # noqa: E402
 from truth import judge  # noqa: E402
 

@@ -23,10 +23,11 @@ if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
 
 import elsewhere
 import zoo
-from camlucida import Explainer, diagnosis, evaluate, registry
+from camlucida import Explainer, evaluate, registry
 from camlucida.compat import pytorch_grad_cam as ours
 from camlucida.layers.stages import stages
 from camlucida.metrics.registry import metrics
+from camlucida.pipeline import diagnosis
 
 LAYERS = {"resnet": "layer4", "vit": "blocks.2.norm1", "swin": "norm"}
 

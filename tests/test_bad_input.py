@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 import camlucida
 import zoo
-from camlucida.comparison import compare
 from camlucida.errors import CamlucidaError, LayerError, ModelError, OptionError, PictureError
-from camlucida.explainer import Explainer, explain
 from camlucida.models import embedded
+from camlucida.pipeline.comparison import compare
+from camlucida.pipeline.explainer import Explainer, explain
 
 TINY = "test_resnet"  # timm's own network for tests, half a million parameters, a thousand classes
 

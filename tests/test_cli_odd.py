@@ -13,7 +13,7 @@ from PIL import Image
 
 from camlucida.cli import talk
 from camlucida.errors import printable
-from camlucida.explainer import Explainer
+from camlucida.pipeline.explainer import Explainer
 from command import run
 
 TINY = ["--model", "test_resnet", "--weights", "random", "--no-cache"]

@@ -16,7 +16,7 @@ import snapshot
 import zoo
 from camlucida import registry
 from camlucida.errors import CamlucidaError, LayerError, ModelError
-from camlucida.explainer import Explainer
+from camlucida.pipeline.explainer import Explainer
 
 METHODS = list(registry.entries())
 MODELS = {**zoo.FAMILIES, "levit": zoo.levit}

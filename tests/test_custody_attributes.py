@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import snapshot
-from camlucida import Explainer, copies
-from camlucida.custody import lent
+from camlucida import Explainer
+from camlucida.capture import copies
+from camlucida.capture.custody import lent
 from camlucida.errors import ModelError
 
 Pair = namedtuple("Pair", "first second")

@@ -19,9 +19,10 @@ from torch.utils import checkpoint
 import camlucida
 import snapshot
 import zoo
-from camlucida import Explainer, custody, turns
-from camlucida.custody import lent
-from camlucida.derivatives import twice
+from camlucida import Explainer
+from camlucida.capture import custody, turns
+from camlucida.capture.custody import lent
+from camlucida.capture.derivatives import twice
 
 OURS = str(Path(camlucida.__file__).parent)
 

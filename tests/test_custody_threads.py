@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 import snapshot
 import zoo
-from camlucida import Explainer, custody, registry, turns
-from camlucida.custody import lent
+from camlucida import Explainer, registry
+from camlucida.capture import custody, turns
+from camlucida.capture.custody import lent
 from camlucida.errors import LayerError
 from test_custody import run_together
 

@@ -8,10 +8,10 @@ import torch
 
 import zoo
 from camlucida import Explainer, testbed
-from camlucida.diagnosis import noise_for
 from camlucida.evaluation.cascade import randomised
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.registry import metric_called
+from camlucida.pipeline.diagnosis import noise_for
 
 
 def test_what_is_drawn_does_not_depend_on_the_default_dtype() -> None:

@@ -9,8 +9,9 @@ from PIL import Image
 from torch import nn
 
 import zoo
-from camlucida import Explainer, diagnosis, registry
-from camlucida.render.places import places_picture
+from camlucida import Explainer, registry
+from camlucida.images.places import places_picture
+from camlucida.pipeline import diagnosis
 from command import run
 
 

@@ -17,13 +17,13 @@ from torchvision.transforms.functional import normalize, to_tensor
 
 import zoo
 from camlucida import registry
-from camlucida.comparison import compare
 from camlucida.errors import OptionError, OutputError
-from camlucida.explainer import Explainer
-from camlucida.explanation import Explanation
 from camlucida.images import Frame
-from camlucida.provenance import Provenance, versions
-from camlucida.sheet import Sheet
+from camlucida.pipeline.comparison import compare
+from camlucida.pipeline.explainer import Explainer
+from camlucida.pipeline.explanation import Explanation
+from camlucida.pipeline.provenance import Provenance, versions
+from camlucida.pipeline.sheet import Sheet
 
 PROVENANCE = Provenance(
     model="some_model",
@@ -459,7 +459,7 @@ def test_the_options_stand_with_their_defaults(explainer):
 
 
 def test_an_unknown_version_is_said_so(monkeypatch):
-    monkeypatch.setattr("camlucida.provenance._PACKAGES", ("torch", "no-such-package"))
+    monkeypatch.setattr("camlucida.pipeline.provenance._PACKAGES", ("torch", "no-such-package"))
     assert versions() == {"torch": version("torch"), "no-such-package": "unknown"}
 
 

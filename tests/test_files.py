@@ -21,9 +21,9 @@ from camlucida.cli.model_options import ModelOptions
 from camlucida.cli.options import Result
 from camlucida.cli.outputs import Outputs, inputs_of, numbered, shortened
 from camlucida.errors import OutputError
-from camlucida.explanation import Explanation
 from camlucida.files import check_writable, is_own, remove_stale, save_picture, written_whole
-from camlucida.sheet import Sheet
+from camlucida.pipeline.explanation import Explanation
+from camlucida.pipeline.sheet import Sheet
 from command import run
 from test_explanation import made, photo
 

@@ -15,11 +15,11 @@ from torchvision.transforms import v2
 
 import zoo
 from camlucida.errors import OptionError, PictureError
-from camlucida.explainer import Explainer
-from camlucida.heatmap import lay
+from camlucida.heatmaps.heatmap import lay
 from camlucida.images import Frame
 from camlucida.models import timm as timm_models
 from camlucida.models.adapter import preprocess_of, tutorial_preprocess
+from camlucida.pipeline.explainer import Explainer
 
 # ---------------------------------------------------------------------------------------------- arithmetic
 

@@ -12,8 +12,8 @@ from camlucida.errors import OptionError, PictureError, TargetError
 from camlucida.evaluation.items import Item, items_in
 from camlucida.models.embedded import DEFAULT_MODEL
 from camlucida.models.load import load
-from camlucida.targets import ClassScore, resolve
-from camlucida.wnids import class_of
+from camlucida.targets.targets import ClassScore, resolve
+from camlucida.targets.wnids import class_of
 
 LABELS = ["tench", "tiger cat", "great white shark"]
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import snapshot
 import zoo
 from camlucida import Explainer
+from camlucida.capture.logits import logits_of
 from camlucida.cli import main
 from camlucida.errors import LayerError, ModelError, OptionError
 from camlucida.layers import cache
 from camlucida.layers.known import Known
-from camlucida.models.logits import logits_of
-from camlucida.settings import cache_key
+from camlucida.pipeline.settings import cache_key
 
 KEY = {"model": "some", "versions": "1"}
 

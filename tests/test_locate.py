@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from camlucida.explainer import Explainer
+from camlucida.capture.logits import logits_of
 from camlucida.layers.known import Known
-from camlucida.models.logits import logits_of
+from camlucida.pipeline.explainer import Explainer
 
 WIDE, TALL = (64, 96), (96, 64)  # (height, width)
 

@@ -14,12 +14,12 @@ import oracles
 import snapshot
 import zoo
 from camlucida import Explainer, registry
-from camlucida.chunks import Pace, in_chunks
-from camlucida.custody import lent
+from camlucida.capture.chunks import Pace, in_chunks
+from camlucida.capture.custody import lent
+from camlucida.capture.recording import recorded
+from camlucida.capture.resume import Tail, check, replay, run_in_full
 from camlucida.errors import ModelError
 from camlucida.health import Noted
-from camlucida.recording import recorded
-from camlucida.resume import Tail, check, replay, run_in_full
 
 METHODS = ["scorecam", "ablationcam"]
 EXACT = {"scorecam": {"channels": 0}}

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 import oracles
 import zoo
-from camlucida import Explainer, heatmap, registry, types
+from camlucida import Explainer, registry, types
 from camlucida.health import Noted
+from camlucida.heatmaps import heatmap
 from camlucida.registry import Entry
 
 METHODS = sorted(oracles.ORACLES)  # those that need no more than activations and gradients

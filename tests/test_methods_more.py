@@ -22,12 +22,12 @@ from camlucida import (
     Explainer,
     Explanation,
     TopClass,
-    capture,
     registry,
 )
-from camlucida.aims import Finer, Residual
+from camlucida.capture import capture
 from camlucida.errors import LayerError, OptionError, TargetError
-from camlucida.smoothing import views
+from camlucida.heatmaps.smoothing import views
+from camlucida.targets.aims import Finer, Residual
 
 EARLY, LATE = "early", "late"
 

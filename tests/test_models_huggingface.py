@@ -22,11 +22,11 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from camlucida.capture.logits import logits_of
 from camlucida.errors import ModelError, OptionError, PictureError
 from camlucida.images import Frame
 from camlucida.models import huggingface
 from camlucida.models.load import load
-from camlucida.models.logits import logits_of
 from camlucida.models.measure import measured_frame
 from camlucida.models.preprocessing import preprocessing
 from test_models_torchvision import landed, photo

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from camlucida.capture.logits import check_rows, logits_of
 from camlucida.errors import ModelError, OptionError
 from camlucida.models.adapter import Adapter, no_preprocess
 from camlucida.models.labels import check_count, labels_from
 from camlucida.models.load import described
-from camlucida.models.logits import check_rows, logits_of
 
 ADAPTER = Adapter(torch.nn.Identity(), "x", no_preprocess, None, None, None, "own", "torch")
 LOGITS = torch.arange(10.0).reshape(2, 5)

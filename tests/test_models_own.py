@@ -87,7 +87,7 @@ def test_its_preprocessing_and_its_labels_are_used(file):
 
 
 def test_it_is_explained(file):
-    from camlucida.explainer import Explainer
+    from camlucida.pipeline.explainer import Explainer
 
     explanation = Explainer(f"{file}:named#convolution", device="cpu").explain(photo(80, 60))[0]
     assert explanation.label in ("cat", "dog", "newt")

@@ -12,11 +12,11 @@ from torch import nn
 from torchvision import transforms
 from torchvision.models import get_model, get_model_weights
 
+from camlucida.capture.logits import logits_of
 from camlucida.errors import ModelError, PictureError
 from camlucida.images import Frame
 from camlucida.models import torchvision as torchvision_models
 from camlucida.models.load import load
-from camlucida.models.logits import logits_of
 from camlucida.models.preprocessing import preprocessing
 
 SIZES = [(167, 250), (243, 151), (61, 75), (301, 300), (256, 256), (9, 13)]

@@ -129,7 +129,7 @@ def test_every_finding_is_on_the_page_of_findings() -> None:
 def test_doctor_says_what_the_preprocessing_does() -> None:
     from torchvision import transforms
 
-    from camlucida import diagnosis
+    from camlucida.pipeline import diagnosis
 
     steps = [transforms.Resize(96), transforms.CenterCrop(96), transforms.ToTensor()]
     explainer = Explainer(zoo.resnet(), preprocess=transforms.Compose(steps))

@@ -15,7 +15,7 @@ from torch import nn
 
 import zoo
 from camlucida import Explainer, errors
-from camlucida.chunks import Pace, in_chunks
+from camlucida.capture.chunks import Pace, in_chunks
 from test_parity import distance
 
 

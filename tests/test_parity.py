@@ -25,7 +25,7 @@ import oracles
 import zoo
 from camlucida import Explainer, Explanation, PerPicture, registry
 from camlucida.errors import TargetError
-from camlucida.heatmap import limit, reduce
+from camlucida.heatmaps.heatmap import limit, reduce
 
 TARGET, SCALE = 3, 1e5
 

@@ -14,10 +14,10 @@ from torchvision import transforms
 
 import camlucida
 import zoo
-from camlucida import diagnosis
 from camlucida.cli.model_options import joined
 from camlucida.errors import CamlucidaWarning, OptionError
 from camlucida.models.adapter import preprocess_of
+from camlucida.pipeline import diagnosis
 from command import run
 
 OWN = {"input_size": (3, 48, 64), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "nearest"}

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from camlucida.errors import OptionError
-from camlucida.heatmap import SCALES, limit
-from camlucida.render import sheet as sheets
-from camlucida.render.colour import DEFAULT_COLORMAP, DIVERGING, colour, diverging
-from camlucida.render.overlay import overlay
-from camlucida.render.sheet import Cell, sheet
-from camlucida.render.text import PAPER, fit, font, stamp
+from camlucida.heatmaps.heatmap import SCALES, limit
+from camlucida.images import sheet as sheets
+from camlucida.images.colour import DEFAULT_COLORMAP, DIVERGING, colour, diverging
+from camlucida.images.overlay import overlay
+from camlucida.images.sheet import Cell, sheet
+from camlucida.images.text import PAPER, fit, font, stamp
 
 SEQUENTIAL = ["turbo", "viridis", "jet", "inferno", "gray_r"]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 import zoo
 from camlucida import Explainer
+from camlucida.capture.layout import Kind, Layout
+from camlucida.capture.reshaped import Reshaped, read_by
 from camlucida.errors import LayerError
-from camlucida.layers.layout import Kind, Layout
-from camlucida.layers.reshaped import Reshaped, read_by
 from camlucida.registry import Entry, Option, Paper
 
 SIZE = (64, 64)

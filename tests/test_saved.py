@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from camlucida.errors import OutputError
-from camlucida.explanation import Explanation
+from camlucida.pipeline.explanation import Explanation
 from test_explanation import made, photo, pixels
 
 FACTS = made().manifest()

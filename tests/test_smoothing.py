@@ -19,8 +19,8 @@ import zoo
 from camlucida import Explainer, Explanation, health, registry
 from camlucida.cli import main
 from camlucida.errors import OptionError
-from camlucida.heatmap import fuse
-from camlucida.smoothing import views
+from camlucida.heatmaps.heatmap import fuse
+from camlucida.heatmaps.smoothing import views
 
 # cam, which is refused where positions are kept apart, has its own tests
 ENTRIES = {name: entry for name, entry in registry.entries().items() if name != "cam"}
@@ -160,7 +160,7 @@ def test_other_smoothings_are_refused() -> None:
 def contributions_of(method: str) -> tuple[Tensor, Explainer]:
     """The method's contributions (channels, height, width) of the top class, caught on the way."""
     caught: list[Tensor] = []
-    from camlucida import pipeline
+    from camlucida.pipeline import pipeline
 
     real = pipeline.reduce
 

@@ -16,11 +16,11 @@ from torch.nn import functional
 
 import zoo
 from camlucida import Explainer
-from camlucida.explanation import Explanation
-from camlucida.heatmap import lay, seen_only
+from camlucida.capture.strides import Strides
+from camlucida.heatmaps.heatmap import lay, seen_only
 from camlucida.images import Cells, Frame
 from camlucida.images.frame import EVEN
-from camlucida.layers.strides import Strides
+from camlucida.pipeline.explanation import Explanation
 
 
 class Patches(nn.Module):

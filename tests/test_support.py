@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import zoo
+from camlucida.capture.logits import logits_of
 from camlucida.errors import LayerError
 from camlucida.layers.known import Known
-from camlucida.models.logits import logits_of
 from truth import TRUTHS, build, judge
 from truth_layout import Truth
 

@@ -6,11 +6,11 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 import zoo
-from camlucida.class_names import find_class, short_name
-from camlucida.comparison import compare
 from camlucida.errors import TargetError
-from camlucida.explainer import Explainer, explain
-from camlucida.targets import (
+from camlucida.pipeline.comparison import compare
+from camlucida.pipeline.explainer import Explainer, explain
+from camlucida.targets.class_names import find_class, short_name
+from camlucida.targets.targets import (
     ClassProbability,
     ClassScore,
     Contrast,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import testbed
-from camlucida.capture import Reading
+from camlucida.capture.capture import Reading
+from camlucida.capture.layout import Layout
 from camlucida.errors import ModelError, OptionError
-from camlucida.explainer import Explainer
-from camlucida.layers.layout import Layout
+from camlucida.pipeline.explainer import Explainer
 from camlucida.testbed import game, nets, pictures, train
 
 FAMILIES = tuple(nets.NETWORKS)

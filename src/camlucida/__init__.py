@@ -9,34 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camlucida.comparison import compare as compare
     from camlucida.errors import CamlucidaError as CamlucidaError
     from camlucida.evaluation.ask import evaluate as evaluate
-    from camlucida.explainer import Explainer as Explainer
-    from camlucida.explainer import explain as explain
-    from camlucida.explanation import Explanation as Explanation
-    from camlucida.sheet import Sheet as Sheet
-    from camlucida.targets import ClassProbability as ClassProbability
-    from camlucida.targets import ClassScore as ClassScore
-    from camlucida.targets import Contrast as Contrast
-    from camlucida.targets import PerPicture as PerPicture
-    from camlucida.targets import TopClass as TopClass
+    from camlucida.pipeline.comparison import compare as compare
+    from camlucida.pipeline.explainer import Explainer as Explainer
+    from camlucida.pipeline.explainer import explain as explain
+    from camlucida.pipeline.explanation import Explanation as Explanation
+    from camlucida.pipeline.sheet import Sheet as Sheet
+    from camlucida.targets.targets import ClassProbability as ClassProbability
+    from camlucida.targets.targets import ClassScore as ClassScore
+    from camlucida.targets.targets import Contrast as Contrast
+    from camlucida.targets.targets import PerPicture as PerPicture
+    from camlucida.targets.targets import TopClass as TopClass
 
 __version__ = "0.1.0"
 
 _HOME = {
     "CamlucidaError": "errors",
-    "ClassProbability": "targets",
-    "ClassScore": "targets",
-    "Contrast": "targets",
-    "Explainer": "explainer",
-    "Explanation": "explanation",
-    "PerPicture": "targets",
-    "Sheet": "sheet",
-    "TopClass": "targets",
-    "compare": "comparison",
+    "ClassProbability": "targets.targets",
+    "ClassScore": "targets.targets",
+    "Contrast": "targets.targets",
+    "Explainer": "pipeline.explainer",
+    "Explanation": "pipeline.explanation",
+    "PerPicture": "targets.targets",
+    "Sheet": "pipeline.sheet",
+    "TopClass": "targets.targets",
+    "compare": "pipeline.comparison",
     "evaluate": "evaluation.ask",
-    "explain": "explainer",
+    "explain": "pipeline.explainer",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names, from the one place that has them

@@ -35,10 +35,10 @@ def doctor(
     overwrite
         Replace a file of that name that camlucida did not write as well.
     """
-    from camlucida import diagnosis
     from camlucida.files import save_picture
+    from camlucida.images.places import places_picture
+    from camlucida.pipeline import diagnosis
     from camlucida.registry import entries
-    from camlucida.render.places import places_picture
 
     check_folder(out, "the probe's pictures go into a folder")
     with waiting(f"loading {model}", quiet=False):

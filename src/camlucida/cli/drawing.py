@@ -13,7 +13,7 @@ from camlucida.cli.run import Fields, each_picture, fields_of, name_of_target, p
 from camlucida.cli.talk import say_note, waiting
 
 if TYPE_CHECKING:
-    from camlucida.explanation import Explanation
+    from camlucida.pipeline.explanation import Explanation
 
 
 def explain(
@@ -71,9 +71,9 @@ def _parts(explanation: Explanation) -> list[str]:
 
 
 def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs: Outputs) -> Iterator[Fields]:
-    from camlucida.heatmap import limit
-    from camlucida.marks import mark_of
-    from camlucida.render.colour import diverging
+    from camlucida.heatmaps.heatmap import limit
+    from camlucida.images.colour import diverging
+    from camlucida.pipeline.marks import mark_of
 
     result = outputs.result
     limits = limit([e.map_named(result.show) for e in explanations], result.scale, diverging(result.colormap))

@@ -82,8 +82,8 @@ def layers(
     every
         All layers.
     """
-    from camlucida.diagnosis import noise_for
     from camlucida.errors import LayerError
+    from camlucida.pipeline.diagnosis import noise_for
 
     with waiting(f"looking at the layers of {model}", quiet=False):
         explainer = (options or ModelOptions()).explainer(model)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from camlucida.evaluation.items import Item
     from camlucida.evaluation.judge import Given, Judge
     from camlucida.evaluation.run import Evaluation
-    from camlucida.explainer import Explainer
     from camlucida.metrics.registry import Metric
+    from camlucida.pipeline.explainer import Explainer
     from camlucida.registry import Entry
 
 
@@ -130,10 +130,10 @@ def recommend(
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
     """
-    from camlucida.diagnosis import noise_for
     from camlucida.evaluation import report
     from camlucida.evaluation.run import advice, advice_table
     from camlucida.layers.stages import stages
+    from camlucida.pipeline.diagnosis import noise_for
 
     out = measuring.folder(source, "recommend")
     explainer, items, writing = _ready(source, model, measuring, options, out)

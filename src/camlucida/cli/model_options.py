@@ -15,7 +15,7 @@ from camlucida.errors import CamlucidaWarning, OptionError
 from camlucida.models.recipe import Interpolation
 
 if TYPE_CHECKING:
-    from camlucida.explainer import Explainer
+    from camlucida.pipeline.explainer import Explainer
 
 _GROUP = Group("Model", sort_key=2)
 
@@ -88,7 +88,7 @@ class ModelOptions:
         return explainer
 
     def _loaded(self, model: str) -> Explainer:
-        from camlucida.explainer import Explainer
+        from camlucida.pipeline.explainer import Explainer
 
         return Explainer(
             model,

@@ -13,9 +13,9 @@ from camlucida.errors import OptionError
 from camlucida.files import is_folder
 
 if TYPE_CHECKING:
+    from camlucida.heatmaps.smoothing import Smooth
     from camlucida.metrics.registry import Metric
     from camlucida.registry import Entry
-    from camlucida.smoothing import Smooth
 
 
 def several(metavar: str) -> Parameter:
@@ -72,7 +72,7 @@ class Question:
     @property
     def targets(self) -> Sequence[Any]:
         """The targets, None standing for the top class."""
-        from camlucida.targets import Contrast, TopClass
+        from camlucida.targets.targets import Contrast, TopClass
 
         if self.top < 0:
             raise OptionError(f"--top is a number of classes, 1 or more, got {self.top}")
@@ -150,8 +150,8 @@ class Result:
 
     def check(self, count: int) -> None:
         """Refuse, before anything is computed, what cannot be drawn, or one file for ``count`` results."""
-        from camlucida.render.colour import check_colormap
-        from camlucida.render.overlay import check_alpha
+        from camlucida.images.colour import check_colormap
+        from camlucida.images.overlay import check_alpha
 
         check_alpha(self.alpha)
         check_colormap(self.colormap)

@@ -16,7 +16,7 @@ from camlucida.errors import CamlucidaError, PictureError, printable
 
 if TYPE_CHECKING:
     from camlucida.cli.options import Result
-    from camlucida.explanation import Explanation
+    from camlucida.pipeline.explanation import Explanation
 
 Fields = Mapping[str, object]  # of a line about a result
 STDIN = Path("/dev/stdin")  # what stands on the command line as -

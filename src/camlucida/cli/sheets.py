@@ -16,7 +16,7 @@ from camlucida.cli.talk import say_note, waiting
 from camlucida.errors import OptionError
 
 if TYPE_CHECKING:
-    from camlucida.sheet import Sheet
+    from camlucida.pipeline.sheet import Sheet
 
 
 def compare(
@@ -56,7 +56,7 @@ def draw_sheets(
     models: list[str], paths: list[Path], question: Question, options: ModelOptions, result: Result
 ) -> None:
     """A sheet for each picture."""
-    from camlucida.comparison import Asked, compare_with
+    from camlucida.pipeline.comparison import Asked, compare_with
 
     if len(question.layer) > 1:
         raise OptionError("compare takes one --layer for all models: give a model another one as model#layer")
@@ -78,13 +78,13 @@ def draw_sheets(
 
 
 def _tutorial_models(tutorial: bool) -> tuple[str, ...]:
-    from camlucida.comparison import TUTORIAL_MODELS
+    from camlucida.pipeline.comparison import TUTORIAL_MODELS
 
     return TUTORIAL_MODELS if tutorial else ()
 
 
 def _written(sheet: Sheet, stem: str, outputs: Outputs) -> Iterator[Fields]:
-    from camlucida.marks import mark_of, mark_of_all
+    from camlucida.pipeline.marks import mark_of, mark_of_all
 
     result = outputs.result
     drawing: dict[str, Any] = {

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from camlucida.asked import several
 from camlucida.evaluation.items import items_in
 from camlucida.evaluation.judge import Judge
 from camlucida.evaluation.run import (
@@ -17,9 +16,10 @@ from camlucida.evaluation.run import (
     ways_of,
 )
 from camlucida.evaluation.run import evaluate as run
-from camlucida.explainer import Explainer
 from camlucida.models.embedded import DEFAULT_MODEL
-from camlucida.settings import Settings
+from camlucida.pipeline.asked import several
+from camlucida.pipeline.explainer import Explainer
+from camlucida.pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from torch import nn

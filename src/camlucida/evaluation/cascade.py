@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from camlucida.custody import bare
+from camlucida.capture.custody import bare
 
 STAGES = 4
 

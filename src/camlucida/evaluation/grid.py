@@ -14,14 +14,14 @@ from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.judge import Given
 from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.metrics.mosaic import mosaics
-from camlucida.prepare import prepare
+from camlucida.models.prepare import prepare
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from camlucida.evaluation.items import Item
     from camlucida.evaluation.run import Track
-    from camlucida.explainer import Explainer
+    from camlucida.pipeline.explainer import Explainer
 
 
 @dataclass

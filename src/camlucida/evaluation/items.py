@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from camlucida.class_names import index_of
 from camlucida.errors import OptionError, PictureError, TargetError
 from camlucida.evaluation.sources import pictures_by_class
 from camlucida.images import SUFFIXES
+from camlucida.targets.class_names import index_of
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in the picture's pixels
 

@@ -17,8 +17,8 @@ from camlucida.evaluation.cascade import randomised
 from camlucida.evaluation.scorer import Count
 from camlucida.evaluation.shown import Bench, Shown, Way
 from camlucida.evaluation.truth import mask_of
-from camlucida.explainer import Explainer
-from camlucida.prepare import input_size, prepare
+from camlucida.models.prepare import input_size, prepare
+from camlucida.pipeline.explainer import Explainer
 
 if TYPE_CHECKING:
     from pathlib import Path

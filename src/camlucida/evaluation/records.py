@@ -19,7 +19,7 @@ from camlucida.files import written_whole
 
 if TYPE_CHECKING:
     from camlucida.evaluation.judge import Measures
-    from camlucida.explainer import Explainer
+    from camlucida.pipeline.explainer import Explainer
 
 _HEAD = json.dumps({"written_by": f"camlucida {__version__}", "rows": "evaluation, 3"}) + "\n"
 _BEGINS = b'{"written_by": "camlucida '

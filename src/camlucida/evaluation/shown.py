@@ -14,14 +14,14 @@ from torch.nn.functional import adaptive_avg_pool2d
 from camlucida.errors import ModelError, TargetError
 from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.scorer import Count, Scorer
-from camlucida.heatmap import resample
+from camlucida.heatmaps.heatmap import resample
 from camlucida.images.frame import EVEN, Cells, size_of
 from camlucida.metrics.floors import FLOORS
 from camlucida.metrics.trial import Trial
-from camlucida.outputs import Activation, Rule, by_rule, is_within, rule_of
+from camlucida.targets.outputs import Activation, Rule, by_rule, is_within, rule_of
 
 if TYPE_CHECKING:
-    from camlucida.explainer import Explainer
+    from camlucida.pipeline.explainer import Explainer
     from camlucida.types import Make
 
 _COARSE = 14  # cells a side, of a floor's map

@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 from torch import nn
 
+from camlucida.capture.layout import Kind, Layout
 from camlucida.errors import OutputError
 from camlucida.files import written_whole
-from camlucida.layers.layout import Kind, Layout
 from camlucida.layers.probe import Judged, Verdict
 
 

@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlucida.custody import in_this_thread, lent
+from camlucida.capture.custody import in_this_thread, lent
+from camlucida.capture.layout import Layout
+from camlucida.capture.taps import hooked, tensors_in
 from camlucida.layers.bands import BANDS, PICTURES
-from camlucida.layers.layout import Layout
 from camlucida.layers.manner import Manner
 from camlucida.layers.probe import Judged, probe
 from camlucida.layers.survey import Place, Survey
-from camlucida.layers.trace import tensors_in
-from camlucida.taps import hooked
 
 _FEWEST = 8  # rows or columns from which on the edges are told well enough
 _FEW = 8  # channels that are looked at: a first layer's output is large

@@ -10,21 +10,21 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from camlucida.capture.layout import Layout
+from camlucida.capture.reshaped import Read, Reshaped
+from camlucida.capture.strides import Strides
 from camlucida.errors import LayerError, one_of
 from camlucida.health import Finding, layer_chosen, layout_unsure, uneven_grid
 from camlucida.images import Size, size_of
 from camlucida.layers.entries import Entries
 from camlucida.layers.evenness import probe_evenly
 from camlucida.layers.fingerprint import Changes
-from camlucida.layers.layout import Layout
 from camlucida.layers.locate import THOROUGH, Choice, choose, nearest
 from camlucida.layers.look import Look, Seen, look
 from camlucida.layers.manner import MANNERS, Manner, Refused, refusal
 from camlucida.layers.probe import Judged
 from camlucida.layers.refusals import changed, offered, without_gradient, without_positions
 from camlucida.layers.repeats import not_the_same
-from camlucida.layers.reshaped import Read, Reshaped
-from camlucida.layers.strides import Strides
 from camlucida.layers.survey import Logits, Survey, survey
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from camlucida.capture.layout import Layout
 from camlucida.errors import LayerError, setting
 from camlucida.layers.branches import branches, only_scores
-from camlucida.layers.layout import Layout
 from camlucida.layers.look import Look
 from camlucida.layers.probe import Judged
 from camlucida.layers.survey import Place, Survey

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from camlucida.custody import lent
+from camlucida.capture.custody import lent
+from camlucida.capture.layout import Layout
+from camlucida.capture.taps import tapped
 from camlucida.errors import is_out_of_memory
-from camlucida.layers.layout import Layout
 from camlucida.layers.manner import Manner, run
 from camlucida.layers.repeats import alike
 from camlucida.layers.survey import Logits, Survey, shown
 from camlucida.layers.trace import traced
-from camlucida.taps import tapped
 
 _APART = 1e-3  # of the logits' spread, by which a pooled map may differ by rounding
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camlucida.capture.own_errors import ORDINARY
 from camlucida.errors import CamlucidaError, ModelError, is_out_of_memory, spoken
-from camlucida.own_errors import ORDINARY
 
 _LITTLE = 0.1  # of the picture's deviation
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from camlucida.capture.layout import Layout, readings
 from camlucida.images import size_of
 from camlucida.layers.known import Known
-from camlucida.layers.layout import Layout, readings
 
 
 def operation_layouts(known: Known, like: Tensor) -> Callable[[Tensor, bool], Layout | None]:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from camlucida.layers.layout import Layout
+from camlucida.capture.layout import Layout
 
 Order = Callable[[Layout], tuple[Tensor, Tensor]]  # the row and the column of each position, (positions,)
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from camlucida.custody import in_this_thread, lent
+from camlucida.capture.custody import in_this_thread, lent
+from camlucida.capture.layout import Layout, is_grid, readings
+from camlucida.capture.taps import hooked, tensors_in
 from camlucida.images import size_of
 from camlucida.layers.cache import Entry
-from camlucida.layers.layout import Layout, is_grid, readings
 from camlucida.layers.manner import Manner, Refused, run
-from camlucida.layers.trace import Shape, tensors_in
-from camlucida.taps import hooked
+from camlucida.layers.trace import Shape
 
 
 def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entry | None:

@@ -14,13 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from camlucida.custody import in_this_thread, lent
+from camlucida.capture.custody import in_this_thread, lent
+from camlucida.capture.layout import Kind, Layout
+from camlucida.capture.taps import hooked, tensors_in
 from camlucida.layers.bands import BANDS, Changes, changes, mean_of, pictures
-from camlucida.layers.layout import Kind, Layout
 from camlucida.layers.manner import MANNERS, Manner, run
 from camlucida.layers.orders import ORDERS, Order, columns, rows
-from camlucida.layers.trace import tensors_in
-from camlucida.taps import hooked
 
 Verdict = Literal["verified", "weak", "contradicted", "no-signal", "unverified"]
 

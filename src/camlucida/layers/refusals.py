@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camlucida.layers.layout import Layout
+from camlucida.capture.layout import Layout
 from camlucida.layers.probe import Judged
 from camlucida.layers.survey import Survey
 from camlucida.layers.trace import Shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from camlucida.custody import lent
+from camlucida.capture.custody import lent
 from camlucida.health import Finding, draws_lots, leans_on_batch
 from camlucida.layers.manner import Manner, run
 from camlucida.layers.survey import BATCH, Logits, shown

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from camlucida.capture.layout import Channels, Layout, readings
 from camlucida.images import Size
-from camlucida.layers.layout import Channels, Layout, readings
 from camlucida.layers.trace import Passed, Record, Shape
 
 # Operations that leave channels on their axis, by autograd's names, behind which a convolution is recognised.

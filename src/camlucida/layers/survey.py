@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from camlucida.custody import lent
-from camlucida.drawing import DrawWatch
+from camlucida.capture.custody import lent
+from camlucida.capture.drawing import DrawWatch
+from camlucida.capture.layout import Layout
 from camlucida.images import Size, size_of
 from camlucida.layers.graph import Graph, Numbered, Paths
-from camlucida.layers.layout import Layout
 from camlucida.layers.manner import MANNERS, Manner, Refused, base_of, refusal, run
 from camlucida.layers.shapes import layouts_of
 from camlucida.layers.trace import Record, Shape, traced

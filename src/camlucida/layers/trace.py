@@ -11,11 +11,11 @@ from weakref import ref
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
-from camlucida.custody import in_this_thread
+from camlucida.capture.custody import in_this_thread
+from camlucida.capture.taps import hidden, hooked, tensors_in
 from camlucida.layers.graph import Edge, edge_of
-from camlucida.taps import hidden, hooked, is_mapped
 
 Shape = tuple[int, ...]
 
@@ -143,9 +143,3 @@ def _recognise(numbers: _Numbers, taken: list[Tensor], returned: Tensor) -> None
         if one is not returned and one.shape == returned.shape and torch.equal(one, returned):
             numbers.alias(returned, numbers.of(one))
             return
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """The floating-point tensors inside tuples, dicts and the like, but for those inside ``torch.vmap``."""
-    tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    return [one for one in tensors if not is_mapped(one)]

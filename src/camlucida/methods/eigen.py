@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError, one_of
 from camlucida.health import Noted, with_sign_notes
-from camlucida.heatmap import centred, oriented, principal_component, sign_clarity
+from camlucida.heatmaps.heatmap import centred, oriented, principal_component, sign_clarity
 from camlucida.registry import Paper, method
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.aims import Residual
 from camlucida.errors import LayerError
 from camlucida.health import Noted, no_curvature
 from camlucida.registry import Paper, method
+from camlucida.targets.aims import Residual
 
 if TYPE_CHECKING:
     from camlucida.types import Activations, Contributions, Gradients

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.aims import Finer
 from camlucida.errors import OptionError
 from camlucida.registry import Paper, entry, method
+from camlucida.targets.aims import Finer
 
 if TYPE_CHECKING:
     from torch import Tensor

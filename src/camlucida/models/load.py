@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlucida.custody import bare
+from camlucida.capture.custody import bare
+from camlucida.capture.logits import logits_by
 from camlucida.errors import ModelError, one_of
 from camlucida.files import is_file, is_folder
 from camlucida.models import embedded, huggingface, own
@@ -18,7 +19,6 @@ from camlucida.models.adapter import Adapter, no_preprocess
 from camlucida.models.beside import beside_weights
 from camlucida.models.keys import ends_in
 from camlucida.models.labels import labels_from
-from camlucida.models.logits import logits_by
 from camlucida.models.preprocessing import as_told, known_channels, preprocessing, with_preprocess
 from camlucida.models.wrapped import around, inner_of
 

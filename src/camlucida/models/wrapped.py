@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from camlucida.custody import lent
+from camlucida.capture.custody import lent
 from camlucida.models.adapter import Adapter, no_preprocess
 from camlucida.models.place import place_of
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from camlucida.errors import OptionError
-from camlucida.explainer import Explainer
-from camlucida.targets import PerPicture
+from camlucida.pipeline.explainer import Explainer
+from camlucida.targets.targets import PerPicture
 from camlucida.testbed.nets import models
 from camlucida.testbed.pictures import CLASSES, Samples, samples
 

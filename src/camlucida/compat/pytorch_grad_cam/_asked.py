@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camlucida.capture.layout import readings
 from camlucida.compat.pytorch_grad_cam._said import warn
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.errors import LayerError, TargetError
 from camlucida.images import Size
-from camlucida.layers.layout import readings
 
 PeerTarget = Callable[[Any], Tensor]  # what the model returns for one picture → one number
 

@@ -11,23 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camlucida.capture.layout import Layout
+from camlucida.capture.logits import logits_of
+from camlucida.capture.reshaped import reading_by
 from camlucida.compat.pytorch_grad_cam._asked import Asked, UnclearError, is_channels_second, names_of
 from camlucida.compat.pytorch_grad_cam._said import warn
 from camlucida.errors import ModelError, PictureError
-from camlucida.explainer import Explainer
 from camlucida.health import examine
 from camlucida.images import Size
-from camlucida.layers.layout import Layout
-from camlucida.layers.reshaped import reading_by
-from camlucida.models.logits import logits_of
+from camlucida.pipeline.explainer import Explainer
 from camlucida.registry import Entry, Paper
-from camlucida.targets import PerPicture
+from camlucida.targets.targets import PerPicture
 
 if TYPE_CHECKING:
     from camlucida.compat.pytorch_grad_cam._formulas import Array
     from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
-    from camlucida.explanation import Explanation
     from camlucida.health import Finding
+    from camlucida.pipeline.explanation import Explanation
 
 _ADVICE = "explain another class, or look at its map uncut, by camlucida.Explainer"  # here there is no colormap
 _WORTH_A_WARNING = ("negative-only", "zero-gradient", "constant", "not-finite", "eigen-smooth-not-applied")

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida import registry, turns
+from camlucida import registry
+from camlucida.capture import turns
 from camlucida.compat.pytorch_grad_cam._asked import (
     Asked,
     Later,
@@ -26,8 +27,8 @@ from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from camlucida.errors import OptionError
-from camlucida.explanation import Explanation
-from camlucida.smoothing import merge, views
+from camlucida.heatmaps.smoothing import merge, views
+from camlucida.pipeline.explanation import Explanation
 
 Targets = Sequence[PeerTarget | Later]
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camlucida.capture.custody import bare, lent
 from camlucida.compat.pytorch_grad_cam._asked import PeerTarget, one_each
 from camlucida.compat.pytorch_grad_cam._engine import as_it_is
 from camlucida.compat.pytorch_grad_cam._said import warn
-from camlucida.custody import bare, lent
 from camlucida.errors import OptionError, PictureError, TargetError
 from camlucida.metrics._steps import ranks
 

@@ -201,7 +201,7 @@ def _table(colormap: int | str) -> np.ndarray:
 
 
 def _matplotlibs(name: str) -> np.ndarray:
-    from camlucida.render.colour import colour, diverging
+    from camlucida.images.colour import colour, diverging
 
     values = np.linspace(-1 if diverging(name) else 0, 1, 256)
     return np.asarray(colour(values[None], name)[0])

@@ -1,0 +1,236 @@
+"""One forward, one short backward: what the methods need of a model, and nothing of it touched.
+
+Everything before the layers of interest is free: with parameters frozen while the model is lent, autograd
+records from the layers' outputs to the logits only, unless a method needs the gradient of the input as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from camlucida.capture.bias import BiasWatch
+from camlucida.capture.chunks import one_at_a_time
+from camlucida.capture.custody import lent
+from camlucida.capture.derivatives import LARGEST, Variants, hessian_product, twice
+from camlucida.capture.gradients import check_finite, full_precision, gradients_of, reached
+from camlucida.capture.logits import check_rows
+from camlucida.capture.recording import recorded
+from camlucida.capture.runs import Runs
+from camlucida.capture.strides import Strides, striding
+from camlucida.capture.taps import once, tapped
+from camlucida.images import Cells, size_of
+from camlucida.targets.outputs import last_activation
+
+if TYPE_CHECKING:
+    from camlucida.capture.layout import Layout
+    from camlucida.capture.reshaped import Reshaped
+    from camlucida.health import Finding
+    from camlucida.images import Size
+    from camlucida.targets.targets import Bound, Target
+    from camlucida.types import Activations, Gradients, Inputs, Run, Scores, Slopes
+
+ALL_GRADIENTS = frozenset(("gradients",))
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What a method can ask for, of one layer and one target; only what somebody asked for is filled.
+
+    ``scores`` (batch, targets) has all targets. ``score`` and ``resume`` run the network, or what follows the
+    layer, on many variants (see ``types.Run``). ``bias_terms`` are bias × gradient of each operation that adds
+    a bias and has positions, (batch, channels, height, width) each, on the grid that it works on. ``slopes``
+    are the gradients at this layer for variants of the input (see ``types.Slopes``); ``hessian_products`` the
+    score's second derivatives times the activations.
+    """
+
+    activations: Activations
+    gradients: Gradients | None = None
+    scores: Scores | None = None
+    inputs: Inputs | None = None
+    score: Run | None = None
+    resume: Run | None = None
+    input_gradients: Gradients | None = None
+    bias_terms: tuple[Tensor, ...] = ()
+    unplaced: int = 0  # operations with a bias that were not seen, or whose positions could not be told
+    slopes: Slopes | None = None
+    hessian_products: Gradients | None = None
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One run of the model on a batch: logits (batch, classes), and what was caught on the way.
+
+    ``bound[t][i]`` is target t fixed for picture i and ``scores[t][i]`` its value; ``captured[l][t]`` and
+    ``layouts[l]`` belong to layer l. ``notes(l, needs, i)`` is what came up while variants of picture i
+    were run for a method with such needs. ``last`` is the activation that the outputs come from, where seen.
+    ``cells(grid)`` says where the cells of a grid lie on the input (see ``images.Frame``).
+    """
+
+    outputs: Tensor
+    bound: list[list[Bound]]
+    scores: list[Tensor]
+    layouts: list[Layout | Reshaped]
+    captured: list[list[Captured]]
+    notes: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
+    last: str | None = None
+    cells: Callable[[Size], Cells] = lambda _: Cells()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model's numbers are read.
+
+    ``logits_of``: output → logits (batch, classes). ``layout_of``: (layer name, its output) → layout.
+    ``grid_of``: (tensor, whether its channels are last) → layout, None where it has no positions. ``parts``
+    are layers that carry the score with others, so that one of them alone may have no gradient. ``single``
+    says that the model takes one picture at a time. ``strides`` are those known, by the inputs' size.
+    """
+
+    logits_of: Callable[[Any], Tensor]
+    layout_of: Callable[[str, Tensor], Layout | Reshaped]
+    grid_of: Callable[[Tensor, bool], Layout | None] = lambda _tensor, _last: None
+    parts: frozenset[str] = frozenset()
+    single: bool = False
+    strides: dict[Size, Strides] = field(default_factory=dict)
+
+
+@contextmanager
+def capturing(
+    module: nn.Module,
+    pictures: Sequence[Tensor] | Tensor,
+    layers: Sequence[str],
+    targets: Sequence[Sequence[Target]],
+    reading: Reading,
+    needs: frozenset[str] = ALL_GRADIENTS,
+) -> Iterator[Capture]:
+    """Run ``module`` once on a batch of ``pictures`` and catch what is needed; it stays lent meanwhile.
+
+    Each picture is (channels, height, width), all of one size; ``targets[t][i]`` is target t for picture i.
+    ``needs`` are fields of ``Captured``. Half-precision tensors are returned as float32.
+
+    Raises:
+        LayerError: a layer does not run exactly once, or the score does not depend on it.
+        ModelError: the model returns NaN.
+    """
+    with lent(module):
+        with recorded(module, layers if "resume" in needs else (), len(pictures)) as recordings:
+            caught = _run(module, pictures, (layers, targets), reading, needs)
+        shared: dict[str, Any] = {}
+        if "scores" in needs:
+            shared["scores"] = torch.stack(caught.scores, dim=1)
+        if needs & {"inputs", "score", "bias_terms", "slopes"}:
+            shared["inputs"] = torch.stack(list(pictures)).detach()
+        read = (caught.outputs, caught.bound)
+        runs = [
+            Runs(module, pictures, read, reading.logits_of, recording, reading.single)
+            for _, recording in zip_longest(layers, recordings)
+        ]
+        variants = [
+            Variants(
+                module, name, layout, caught.bound, reading.logits_of, one_at_a_time(reading.single, LARGEST)
+            )
+            for name, layout in zip(layers, caught.layouts, strict=True)
+        ]
+        captured = []
+        for run, variant, row in zip(runs, variants, caught.captured, strict=True):
+            calls: dict[str, Any] = {"score": run.score, "slopes": variant.slopes}
+            calls["resume"] = partial(run.resume, variant.layout)
+            captured.append([replace(one, **shared, **calls) for one in row])
+
+        def notes(layer: int, needed: Sequence[str], picture: int) -> tuple[Finding, ...]:
+            return (*runs[layer].notes(needed, picture), *variants[layer].notes(needed))
+
+        yield replace(caught, captured=captured, notes=notes)
+
+
+def _run(
+    module: nn.Module,
+    pictures: Sequence[Tensor] | Tensor,
+    asked: tuple[Sequence[str], Sequence[Sequence[Target]]],
+    reading: Reading,
+    needs: frozenset[str],
+) -> Capture:
+    """The lent module's one forward, and the backward of each target."""
+    layers, targets = asked
+    whole, curved = "bias_terms" in needs, "hessian_products" in needs
+    recording = whole or curved or "gradients" in needs
+    watch = BiasWatch(module) if whole else None
+    with (
+        torch.set_grad_enabled(recording),
+        tapped(module, layers) as taps,
+        striding(module, size_of(pictures[0]), len(pictures), reading.strides) as strides,
+    ):
+        # A copy, since some models normalise their input in place, and gone before a short backward.
+        inputs = [torch.stack([picture.detach() for picture in pictures]).requires_grad_(whole)]
+        with watch or nullcontext(), twice(curved):
+            outputs = reading.logits_of(module(inputs[0].clone() if whole else inputs.pop()))
+        kept = [once(name, tensors, len(pictures)) for name, tensors in taps.items()]
+        check_rows(outputs, len(pictures))
+        check_finite(module, outputs)
+        bound = [[target.bind(outputs, i) for i, target in enumerate(row)] for row in targets]
+        scores = [torch.cat([b(outputs[i : i + 1]) for i, b in enumerate(row)]) for row in bound]
+    rows = [_read(reading, name, tensor) for name, tensor in zip(layers, kept, strict=True)]
+    by_target: list[list[Captured]] = []
+    biased = watch.found if watch else []
+    for t, score in enumerate(scores):
+        wanted = [*kept, *inputs, *(one.edge for one in biased)] if recording else []
+        slopes = gradients_of(score, wanted, t < len(scores) - 1, curved) or [None] * len(kept)
+        if "gradients" in needs:
+            slopes = reached(layers, kept, slopes, reading.parts)
+        extra = _whole(watch, slopes[len(kept) :], reading) if watch else {}
+        by_target.append([_captured(*pair, extra, curved) for pair in zip(rows, slopes, strict=False)])
+    captured = [list(row) for row in zip(*by_target, strict=True)]
+    last, scored = last_activation(outputs), [score.detach() for score in scores]
+    read = [row.layout for row in rows]
+    return Capture(outputs.detach(), bound, scored, read, captured, last=last, cells=strides.cells)
+
+
+class _Row(NamedTuple):
+    """A layer, what it returned, how that is read, and as maps."""
+
+    name: str
+    kept: Tensor
+    layout: Layout | Reshaped
+    activations: Activations
+
+
+def _read(reading: Reading, name: str, kept: Tensor) -> _Row:
+    layout = reading.layout_of(name, kept)
+    return _Row(name, kept, layout, _maps(layout, kept.detach()))
+
+
+def _captured(row: _Row, slope: Tensor | None, extra: dict[str, Any], curved: bool) -> Captured:
+    """What was caught of one layer for one target, of which ``slope`` is the gradient."""
+    if curved:
+        product = hessian_product(row.name, row.kept, slope, row.layout)
+        extra = {**extra, "hessian_products": _maps(row.layout, product)}
+    gradients = None if slope is None else _maps(row.layout, slope.detach())
+    return Captured(row.activations, gradients, **extra)
+
+
+def _whole(watch: BiasWatch, slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:
+    """The input's gradient, and the bias terms that have positions, as maps."""
+    terms, unplaced = [], watch.unseen
+    for one, slope in zip(watch.found, slopes[1:], strict=True):
+        if slope is None:
+            continue
+        of_pictures = slopes[0] is not None and len(slope) == len(slopes[0])  # and not of windows
+        layout = reading.grid_of(slope, one.channels_last) if of_pictures else None
+        if layout is not None:
+            terms.append(_maps(layout, one.term(slope)))
+        elif slope.numel() > len(slope) * one.bias.numel():  # else it has no positions
+            unplaced += 1
+    own = None if slopes[0] is None else full_precision(slopes[0].detach())
+    return {"input_gradients": own, "bias_terms": tuple(terms), "unplaced": unplaced}
+
+
+def _maps(layout: Layout | Reshaped, tensor: Tensor) -> Tensor:
+    return full_precision(layout.to_maps(tensor))

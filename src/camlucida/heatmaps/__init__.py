@@ -1,0 +1,1 @@
+"""Maps, whatever made them."""

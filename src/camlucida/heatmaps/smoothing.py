@@ -1,0 +1,64 @@
+"""Smoothing by views of the picture (aug_smooth) and by the principal component (eigen_smooth)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from camlucida.errors import OptionError, one_of
+from camlucida.heatmaps.heatmap import resample
+from camlucida.images.frame import EVEN, Cells, size_of
+
+if TYPE_CHECKING:
+    from camlucida.targets.targets import Bound, Target
+
+Smooth = Literal["aug", "eigen"]
+SMOOTHS = get_args(Smooth)
+
+FLIPS = (False, True)
+FACTORS = (1.0, 0.9, 1.1)
+VIEWS = len(FLIPS) * len(FACTORS)
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """A target of a view, fixed by the logits of the plain view at ``anchor`` in the batch."""
+
+    target: Target
+    anchor: int
+
+    def bind(self, outputs: Tensor, picture: int) -> Bound:
+        """``picture`` is the view's own place, which does not matter."""
+        del picture
+        return self.target.bind(outputs, self.anchor)
+
+
+def checked(smooth: Sequence[Smooth]) -> tuple[Smooth, ...]:
+    """The smoothings asked for, each once.
+
+    Raises:
+        OptionError: one is not known.
+    """
+    for way in smooth:
+        if way not in SMOOTHS:
+            raise OptionError(one_of("smoothing", way, list(SMOOTHS), f"it is one of {', '.join(SMOOTHS)}"))
+    return tuple(dict.fromkeys(smooth))
+
+
+def views(picture: Tensor) -> list[Tensor]:
+    """The six views of an input (channels, height, width): plain first, then scaled, then the same mirrored."""
+    return [(picture.flip(-1) if flip else picture) * factor for flip in FLIPS for factor in FACTORS]
+
+
+def merge(maps: Tensor, cells: Cells = EVEN) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, each (…, height, width), of the maps (6, …, height, width) of the views.
+
+    ``cells`` says where those of each view lie on it: on the picture the mirrored ones may lie elsewhere.
+    """
+    turned = resample(maps[len(FACTORS) :].flip(-1), size_of(maps), cells.mirrored.box, cells.box)
+    upright = torch.cat([maps[: len(FACTORS)], turned])
+    return upright.mean(dim=0), upright.std(dim=0, correction=0)

@@ -1,0 +1,97 @@
+"""What an Explainer takes beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from camlucida.errors import OptionError, one_of
+from camlucida.heatmaps.smoothing import Smooth
+from camlucida.models.adapter import Adapter
+from camlucida.models.changed import NUMBERS
+from camlucida.pipeline.provenance import versions
+from camlucida.targets.outputs import Activation, checked_activation
+
+Options = Mapping[str, Mapping[str, Any]]  # method → option → value
+
+
+class Settings(TypedDict, total=False):
+    """What ``Explainer`` takes beside the model; see there."""
+
+    weights: str | Path
+    device: str | torch.device
+    dtype: str | torch.dtype | None
+    preprocess: Any
+    batch_size: int
+    labels: Any
+    logits_of: Callable[[Any], Tensor] | None
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    cache: bool
+    reshape: Callable[[Tensor], Tensor] | None
+    copy: bool
+    activation: Activation
+
+
+class ExplainSettings(Settings, total=False):
+    """What ``explain`` takes beside what is explained."""
+
+    options: Mapping[str, Any] | None
+    smooth: Smooth | Sequence[Smooth]
+
+
+class CompareSettings(Settings, total=False):
+    """What ``compare`` takes beside what is compared."""
+
+    layer: str | nn.Module | None
+
+
+DEFAULTS: Settings = {
+    "weights": "pretrained",
+    "device": "auto",
+    "dtype": None,
+    "preprocess": "model",
+    "batch_size": 8,
+    "labels": None,
+    "logits_of": None,
+    "args": (),
+    "kwargs": {},
+    "cache": True,
+    "reshape": None,
+    "copy": False,
+    "activation": "auto",
+}
+
+
+def checked_settings(given: Settings) -> Settings:
+    """Every setting with its value.
+
+    Raises:
+        OptionError: there is no such setting, or it has no such value.
+    """
+    unknown = [name for name in given if name not in DEFAULTS]
+    if unknown and unknown[0] in NUMBERS:
+        raise OptionError(
+            f'{unknown[0]} is a number of the preprocessing: give preprocess={{"{unknown[0]}": …}}'
+        )
+    if unknown:
+        raise OptionError(one_of("setting", unknown[0], list(DEFAULTS), "see help(camlucida.Explainer)"))
+    chosen: Settings = {**DEFAULTS, **given}
+    if chosen["batch_size"] < 1:
+        raise OptionError(f"batch_size is at least 1, got {chosen['batch_size']}")
+    checked_activation(chosen["activation"])
+    return chosen
+
+
+def cache_key(adapter: Adapter) -> dict[str, Any] | None:
+    """What tells a model that a library names from all others; None where nothing does."""
+    if adapter.weights not in ("pretrained", "random") or adapter.library == "torch" or ".py:" in adapter.name:
+        return None
+    source, _, path = adapter.name.partition(":")
+    local = Path(path).resolve() if path and Path(path).exists() else None  # the same name elsewhere is another
+    name = f"{source}:{local}" if local else adapter.name
+    return {"model": name, "library": adapter.library, "weights": adapter.weights, **versions()}

@@ -1,1 +1,0 @@
-"""Pictures and maps in, a new picture out; nothing here knows of models or Explanations."""

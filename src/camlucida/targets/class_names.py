@@ -1,0 +1,82 @@
+"""Classes by the names that users give, and the names by which they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camlucida.errors import TargetError, one_of
+from camlucida.targets.wnids import class_of, is_wnid
+
+_LISTED = 12  # candidates shown when a name fits several classes
+
+
+def index_of(text: str, labels: Sequence[str] | None) -> int:
+    """The index of the class meant by digits, a name or a part of one; ``index:10`` and ``name:10`` say which.
+
+    Raises:
+        TargetError: there is no such class or more than one, or digits are an index and another class's name.
+    """
+    text = text.strip()
+    prefix, colon, rest = text.partition(":")
+    if colon and prefix == "index" and rest.strip().isdecimal():
+        return int(rest)
+    if colon and prefix == "name":
+        return find_class(rest.strip(), labels)
+    if not text.isdecimal():
+        return find_class(text, labels)
+    index = int(text)
+    called = [place for place, label in enumerate(labels or ()) if text in _names(label)]
+    if not labels or not called or called == [index]:
+        return index
+    if index >= len(labels):
+        return find_class(text, labels)
+    raise TargetError(
+        f"class {text!r} has two meanings: class {called[0]} is called so, and class {index} is called "
+        f"{labels[index]!r}: say name:{text} or index:{text}"
+    )
+
+
+def short_name(index: int, labels: Sequence[str] | None) -> str:
+    """A class in few words: the first of its synonyms where no other begins so, else what tells it apart."""
+    if not labels or not 0 <= index < len(labels):
+        return f"class {index}"
+    label = labels[index]
+    short = label.split(",")[0]
+    if sum(other.split(",")[0] == short for other in labels) == 1:
+        return short
+    return label if sum(other == label for other in labels) == 1 else f"{label} ({index})"
+
+
+def find_class(name: str, labels: Sequence[str] | None) -> int:
+    """The index of the class called ``name``: a whole name wins over a part of one."""
+    if not labels:
+        raise TargetError(f"this model has no class names to look {name!r} up in: give the class by its index")
+    if is_wnid(name):
+        return class_of(name, labels)
+    wanted = name.lower()
+    whole = [i for i, label in enumerate(labels) if wanted in _names(label)]
+    found = whole or [i for i, label in enumerate(labels) if wanted and wanted in label.lower()]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        known = [part for label in labels for part in _names(label)]
+        raise TargetError(one_of("class", name, known, "give a part of its name, or its index"))
+    listed = ", ".join(f"{i} {labels[i]}" for i in found[:_LISTED])
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    raise TargetError(f"class {name!r} fits {len(found)} classes, name one or give its index: {listed}{more}")
+
+
+def _names(label: str) -> list[str]:
+    """ImageNet labels are synonyms with commas between: each is a name, and so is the whole."""
+    return [label.lower(), *(part.strip().lower() for part in label.split(","))]
+
+
+def absent(index: int, classes: int) -> str:
+    """That a model with so many classes has none of this index, and what it has."""
+    has = f"classes 0 to {classes - 1}"
+    if classes == 1:
+        has = (
+            "one logit: class 0 is what that speaks for, and the target lambda logits: -logits[:, 0] is what "
+            "speaks against it"
+        )
+    return f"class index {index} does not exist, this model has {has}"
