@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 import measure
 from camlucida import Explainer
-from camlucida.evaluation.judge import Given, Judge
+from camlucida.evaluation.evaluator import Given, Judge
+from camlucida.evaluation.picture_trials import Bench, Shown, Way
 from camlucida.evaluation.run import measures_of, ways_of
-from camlucida.evaluation.shown import Bench, Shown, Way
-from camlucida.models.embedded import DEFAULT_MODEL
-from camlucida.models.prepare import prepare
+from camlucida.models.bundled import DEFAULT_MODEL
+from camlucida.models.inputs import prepare
 from grid import METHODS
 
 HERE = Path(__file__).parent

@@ -20,7 +20,7 @@ from skimage import data
 
 import measure
 from camlucida import Explainer, Explanation
-from camlucida.models.embedded import DEFAULT_MODEL
+from camlucida.models.bundled import DEFAULT_MODEL
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))

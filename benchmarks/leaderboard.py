@@ -27,14 +27,14 @@ from rich.progress import track
 import measure
 from camlucida import Explainer, testbed
 from camlucida.errors import CamlucidaError
-from camlucida.evaluation.grid import cells_of, grids
-from camlucida.evaluation.items import Item
-from camlucida.evaluation.judge import Given, Judge
-from camlucida.evaluation.records import Records, what_rows_are_of
+from camlucida.evaluation.dataset import Item
+from camlucida.evaluation.evaluator import Given, Judge
+from camlucida.evaluation.mosaic_game import cells_of, grids
+from camlucida.evaluation.row_store import Records, what_rows_are_of
 from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
-from camlucida.models.embedded import DEFAULT_MODEL
+from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.registry import entries
-from camlucida.testbed import nets, train
+from camlucida.testbed import networks, train
 
 HERE = Path(__file__).parent
 SEED = 2_000_000_002  # of pictures that neither training nor tests have seen
@@ -43,11 +43,11 @@ SANITY = ("randomisation", "random_logit")
 LOCALISATION = ("pointing_game", "energy_inside")
 DROPS = ("average_drop", "increase_in_confidence", "average_gain")
 MEASURES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(nets.NETWORKS, (*FAITHFULNESS, *DROPS, *SANITY, *LOCALISATION)),
+    **dict.fromkeys(networks.NETWORKS, (*FAITHFULNESS, *DROPS, *SANITY, *LOCALISATION)),
     "grid": LOCALISATION,
     "photos": (*FAITHFULNESS, *DROPS, *SANITY),
 }
-RANKED = {**dict.fromkeys(nets.NETWORKS, FAITHFULNESS), "grid": ("energy_inside",), "photos": FAITHFULNESS}
+RANKED = {**dict.fromkeys(networks.NETWORKS, FAITHFULNESS), "grid": ("energy_inside",), "photos": FAITHFULNESS}
 TESTBED = {"pointing_game": {"tolerance": 4}}  # pixels: half a cell of these maps; outlines are evidence, too
 PHOTOS = {  # what scikit-image and scikit-learn bring along, and what is on it
     "coffee": "espresso",
@@ -88,12 +88,12 @@ def main() -> None:
 
 def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One network on one set of pictures."""
-    explainer = Explainer(DEFAULT_MODEL) if name not in nets.NETWORKS else _tiny(name)
+    explainer = Explainer(DEFAULT_MODEL) if name not in networks.NETWORKS else _tiny(name)
     with TemporaryDirectory() as folder:
         photos = options.keep / "pictures" if options.keep else Path(folder)
         subjects = _subjects(name, explainer, options, photos)
         methods, refused = _methods(explainer, subjects[0])
-        measures = measures_of(MEASURES[name], TESTBED if name in nets.NETWORKS else {})
+        measures = measures_of(MEASURES[name], TESTBED if name in networks.NETWORKS else {})
         judge = Judge(explainer, ways_of(methods), measures)
         layer = "+".join(explainer.layer_names(None, _input(explainer, subjects[0])))
         of = {"board": name, **what_rows_are_of(explainer, judge.seed)}
@@ -103,19 +103,19 @@ def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"{name}: {found.failed}")
     facts: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
     facts |= {"machine": measure.machine(options.threads), "model": explainer.title, "layer": layer}
-    if name in nets.NETWORKS:
+    if name in networks.NETWORKS:
         facts["right"] = train.accuracy(explainer.module, name)
     return facts | {"refused": refused} | _told(found, RANKED[name])
 
 
 def _tiny(family: str) -> Explainer:
-    return Explainer(nets.read(family), labels=testbed.CLASSES)
+    return Explainer(networks.read(family), labels=testbed.CLASSES)
 
 
 def _subjects(
     name: str, explainer: Explainer, options: argparse.Namespace, folder: Path
 ) -> Sequence[Item | Given]:
-    if name in nets.NETWORKS:
+    if name in networks.NETWORKS:
         made = testbed.samples(options.pictures, SEED)
         rows = zip(made.pictures, made.labels.tolist(), made.masks, strict=True)
         return [Given(f"sample {place}", *row) for place, row in enumerate(rows)]
@@ -148,7 +148,7 @@ def _photos(folder: Path, labels: Sequence[str]) -> list[Item]:
 
 
 def _input(explainer: Explainer, subject: Item | Given) -> torch.Tensor:
-    from camlucida.models.prepare import prepare
+    from camlucida.models.inputs import prepare
 
     given = subject.picture if isinstance(subject, Given) else subject.path
     return prepare(given, explainer.adapter, explainer.preprocess).tensor

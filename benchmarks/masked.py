@@ -26,10 +26,10 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-import camlucida.capture.runs
+import camlucida.capture.variants
 import measure
 from camlucida import Explainer
-from camlucida.models.prepare import prepare
+from camlucida.models.inputs import prepare
 
 Results = dict[str, Any]
 # Title, raw figures, what they are held against.

@@ -21,8 +21,8 @@ from rich.console import Console
 import interval_candidates
 import measure
 from camlucida.evaluation.differences import better, worse_ways
+from camlucida.evaluation.evaluator import Row
 from camlucida.evaluation.intervals import Interval, Values, interval_of_mean
-from camlucida.evaluation.judge import Row
 from camlucida.evaluation.run import Evaluation, advice
 from camlucida.metrics.registry import Metric, metric_called
 

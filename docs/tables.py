@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from camlucida.evaluation.run import ARROW
-from camlucida.evaluation.summary import Cell
+from camlucida.evaluation.statistics import Cell
 from camlucida.metrics.registry import metric_called
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"

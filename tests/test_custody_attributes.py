@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 import snapshot
 from camlucida import Explainer
 from camlucida.capture import copies
-from camlucida.capture.custody import lent
+from camlucida.capture.borrow import lent
 from camlucida.errors import ModelError
 
 Pair = namedtuple("Pair", "first second")

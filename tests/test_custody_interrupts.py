@@ -20,8 +20,8 @@ import camlucida
 import snapshot
 import zoo
 from camlucida import Explainer
-from camlucida.capture import custody, turns
-from camlucida.capture.custody import lent
+from camlucida.capture import borrow, borrow_lock
+from camlucida.capture.borrow import lent
 from camlucida.capture.derivatives import twice
 
 OURS = str(Path(camlucida.__file__).parent)
@@ -121,8 +121,8 @@ def test_at_every_line_of_borrow_and_return(interrupt: Callable[[], None]) -> No
         number += 1
         reached = interrupted_at(number, run, interrupt)
         snapshot.assert_same(state, snapshot.take(module))
-        assert not custody._loans
-        assert is_free(turns.lock)
+        assert not borrow._loans
+        assert is_free(borrow_lock.lock)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if not reached:
             break
@@ -154,7 +154,7 @@ def test_at_lines_all_over_an_explanation(method: str, interrupt: Callable[[], N
     for number in range(1, total[0], max(1, total[0] // 40)):
         interrupted_at(number, run, interrupt)
         snapshot.assert_same(state, snapshot.take(module))
-        assert is_free(turns.lock)
+        assert is_free(borrow_lock.lock)
     run()
 
 

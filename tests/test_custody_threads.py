@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import snapshot
 import zoo
 from camlucida import Explainer, registry
-from camlucida.capture import custody, turns
-from camlucida.capture.custody import lent
+from camlucida.capture import borrow, borrow_lock
+from camlucida.capture.borrow import lent
 from camlucida.errors import LayerError
 from test_custody import run_together
 
@@ -160,12 +160,12 @@ def test_numbers_that_another_thread_draws_are_not_drawn_again() -> None:
 def test_in_a_forked_child_what_another_thread_had_borrowed_is_given_back_and_the_lock_is_free() -> None:
     """By what runs in the child: forking while other threads run is not possible on every machine."""
     module = zoo.resnet().train()
-    before, held = snapshot.take(module), turns.lock
+    before, held = snapshot.take(module), borrow_lock.lock
     with lent(module):
         assert not module.training
-        custody._after_fork()
+        borrow._after_fork()
         after = snapshot.take(module)
-        assert turns.lock is not held
+        assert borrow_lock.lock is not held
     assert not [line for line in snapshot.differences(before, after) if line.startswith("model")]
 
 

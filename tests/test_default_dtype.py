@@ -8,8 +8,8 @@ import torch
 
 import zoo
 from camlucida import Explainer, testbed
-from camlucida.evaluation.cascade import randomised
-from camlucida.metrics.floors import FLOORS
+from camlucida.evaluation.randomise import randomised
+from camlucida.metrics.controls import FLOORS
 from camlucida.metrics.registry import metric_called
 from camlucida.pipeline.diagnosis import noise_for
 

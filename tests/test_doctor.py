@@ -10,7 +10,7 @@ from torch import nn
 
 import zoo
 from camlucida import Explainer, registry
-from camlucida.images.places import places_picture
+from camlucida.images.probe_picture import places_picture
 from camlucida.pipeline import diagnosis
 from command import run
 

@@ -16,14 +16,14 @@ import camlucida
 import zoo
 from camlucida import Explainer
 from camlucida.errors import OptionError, PictureError, TargetError
-from camlucida.evaluation.cascade import randomised
-from camlucida.evaluation.items import Item, items_in
-from camlucida.evaluation.judge import Given, Judge, Row
+from camlucida.evaluation.dataset import Item, items_in
+from camlucida.evaluation.evaluator import Given, Judge, Row
+from camlucida.evaluation.masks import mask_of
+from camlucida.evaluation.picture_trials import Way
+from camlucida.evaluation.randomise import randomised
 from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
 from camlucida.evaluation.scorer import Count, Scorer
-from camlucida.evaluation.shown import Way
-from camlucida.evaluation.summary import better, cells, ranking
-from camlucida.evaluation.truth import mask_of
+from camlucida.evaluation.statistics import better, cells, ranking
 from camlucida.images import Frame
 from camlucida.metrics.registry import Metric, metric_called
 from camlucida.registry import Paper

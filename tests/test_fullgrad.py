@@ -18,7 +18,7 @@ from torch.nn import functional
 import oracles
 import zoo
 from camlucida import Explainer, registry
-from camlucida.capture.bias import BiasWatch
+from camlucida.capture.bias_terms import BiasWatch
 
 INDEX = 3
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from camlucida import Explainer
 from camlucida.errors import OptionError, PictureError
-from camlucida.evaluation.grid import Cells, cells_of, grids
-from camlucida.evaluation.items import Item, items_in
-from camlucida.evaluation.judge import Judge
+from camlucida.evaluation.dataset import Item, items_in
+from camlucida.evaluation.evaluator import Judge
+from camlucida.evaluation.mosaic_game import Cells, cells_of, grids
 from camlucida.evaluation.run import evaluate, measures_of, ways_of
 from command import run as run_command
 

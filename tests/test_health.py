@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import zoo
 from camlucida import Explainer, Explanation
 from camlucida.health import examine
-from camlucida.targets.targets import ClassProbability
+from camlucida.targets.base import ClassProbability
 
 
 class Seen(nn.Module):

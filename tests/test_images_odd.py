@@ -21,7 +21,7 @@ from camlucida import images
 from camlucida.errors import PictureError
 from camlucida.images.formats import FORMATS
 from camlucida.images.orientation import orientation_in
-from camlucida.models.resized import check_resized
+from camlucida.models.resize_check import check_resized
 from camlucida.pipeline.explainer import Explainer
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # each value of 12 bits

@@ -9,10 +9,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from camlucida.errors import OptionError, PictureError, TargetError
-from camlucida.evaluation.items import Item, items_in
-from camlucida.models.embedded import DEFAULT_MODEL
+from camlucida.evaluation.dataset import Item, items_in
+from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.load import load
-from camlucida.targets.targets import ClassScore, resolve
+from camlucida.targets.base import ClassScore, resolve
 from camlucida.targets.wnids import class_of
 
 LABELS = ["tench", "tiger cat", "great white shark"]

@@ -20,7 +20,7 @@ from camlucida.capture.logits import logits_of
 from camlucida.cli import main
 from camlucida.errors import LayerError, ModelError, OptionError
 from camlucida.layers import cache
-from camlucida.layers.known import Known
+from camlucida.layers.inspector import Known
 from camlucida.pipeline.settings import cache_key
 
 KEY = {"model": "some", "versions": "1"}

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import zoo
 from camlucida.capture.layout import Layout, readings
-from camlucida.layers.bands import BANDS, PICTURES, changes, mean_of, pictures
-from camlucida.layers.graph import Paths, edge_of
+from camlucida.layers.paths import Paths, edge_of
+from camlucida.layers.perturbation import BANDS, PICTURES, changes, mean_of, pictures
 from camlucida.layers.probe import judge, probe
 from camlucida.layers.trace import traced
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import zoo
 from camlucida.capture.logits import logits_of
-from camlucida.layers.known import Known
+from camlucida.layers.inspector import Known
 from camlucida.pipeline.explainer import Explainer
 
 WIDE, TALL = (64, 96), (96, 64)  # (height, width)

@@ -14,10 +14,10 @@ import oracles
 import snapshot
 import zoo
 from camlucida import Explainer, registry
+from camlucida.capture.borrow import lent
 from camlucida.capture.chunks import Pace, in_chunks
-from camlucida.capture.custody import lent
 from camlucida.capture.recording import recorded
-from camlucida.capture.resume import Tail, check, replay, run_in_full
+from camlucida.capture.replay import Tail, check, replay, run_in_full
 from camlucida.errors import ModelError
 from camlucida.health import Noted
 

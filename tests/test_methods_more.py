@@ -27,7 +27,7 @@ from camlucida import (
 from camlucida.capture import capture
 from camlucida.errors import LayerError, OptionError, TargetError
 from camlucida.heatmaps.smoothing import views
-from camlucida.targets.aims import Finer, Residual
+from camlucida.targets.derived import Finer, Residual
 
 EARLY, LATE = "early", "late"
 

@@ -27,7 +27,7 @@ from camlucida.errors import ModelError, OptionError, PictureError
 from camlucida.images import Frame
 from camlucida.models import huggingface
 from camlucida.models.load import load
-from camlucida.models.measure import measured_frame
+from camlucida.models.measured_frame import measured_frame
 from camlucida.models.preprocessing import preprocessing
 from test_models_torchvision import landed, photo
 
@@ -378,7 +378,7 @@ def test_frames_are_measured_once_for_each_size(monkeypatch):
         sizes.append(size)
         return measured_frame(process, size, quantised)
 
-    monkeypatch.setattr("camlucida.models.processor.measured_frame", counted)
+    monkeypatch.setattr("camlucida.models.image_processor.measured_frame", counted)
     preprocess = preprocessing(SQUARE)
     for size in ((30, 40), (50, 20), (30, 40)):
         preprocess(photo(*size))

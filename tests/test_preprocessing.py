@@ -170,7 +170,7 @@ def test_the_rest_of_a_preprocessing_is_kept_to_the_pixel() -> None:
         transforms.ToTensor(),
         transforms.Normalize([0.5] * 3, [0.5] * 3),
     ]
-    from camlucida.models.changed import changed
+    from camlucida.models.changed_preprocessing import changed
 
     base = preprocess_of(transforms.Compose(steps))
     told = changed(base, {"std": 0.25}, 3, "given").recipe
@@ -195,7 +195,7 @@ def test_doctor_and_noise_have_the_size_that_a_factorys_preprocessing_gives(tmp_
 
 
 def test_rows_of_another_preprocessing_are_others() -> None:
-    from camlucida.evaluation.records import what_rows_are_of
+    from camlucida.evaluation.row_store import what_rows_are_of
 
     module = zoo.resnet()
     rows = [
@@ -228,7 +228,7 @@ def test_numbers_on_the_command_line_take_no_picture() -> None:
 def test_what_image_processors_do() -> None:
     from transformers import CLIPImageProcessor, ConvNextImageProcessor, ViTImageProcessor
 
-    from camlucida.models.processor import processed_by
+    from camlucida.models.image_processor import processed_by
 
     wanted = [
         (ViTImageProcessor(), {"height": 224, "width": 224}, None, "bilinear"),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import oracles_quality as oracles
 from camlucida.errors import OptionError
-from camlucida.metrics import floors, similarity
+from camlucida.metrics import controls, similarity
 from camlucida.metrics.mosaic import mosaics
 from camlucida.metrics.registry import metric_called
 from camlucida.metrics.trial import Trial
@@ -627,12 +627,12 @@ def test_a_measure_leaves_what_it_is_given_and_the_global_generator_alone(name: 
 # -- floors -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=floors.FLOORS)
-def floor(request: pytest.FixtureRequest) -> floors.Floor:
-    return floors.FLOORS[request.param]
+@pytest.fixture(params=controls.FLOORS)
+def floor(request: pytest.FixtureRequest) -> controls.Floor:
+    return controls.FLOORS[request.param]
 
 
-def test_floors_have_the_pictures_size_and_leave_the_generator_alone(floor: floors.Floor) -> None:
+def test_floors_have_the_pictures_size_and_leave_the_generator_alone(floor: controls.Floor) -> None:
     state = torch.get_rng_state()
     for shape in ((3, 40, 57), (1, 9, 8), (12, 224, 224)):
         heatmap = floor(drawn(shape, 0), 3)
@@ -646,16 +646,16 @@ def test_floors_have_the_pictures_size_and_leave_the_generator_alone(floor: floo
 
 
 def test_the_random_map_knows_its_seed_and_nothing_of_the_picture() -> None:
-    first = floors.random_map(drawn((3, 70, 84), 0), 1)
-    assert torch.equal(first, floors.random_map(drawn((3, 70, 84), 5), 1))
-    assert not torch.equal(first, floors.random_map(drawn((3, 70, 84), 0), 2))
+    first = controls.random_map(drawn((3, 70, 84), 0), 1)
+    assert torch.equal(first, controls.random_map(drawn((3, 70, 84), 5), 1))
+    assert not torch.equal(first, controls.random_map(drawn((3, 70, 84), 0), 2))
     coarse = torch.rand((7, 7), generator=torch.Generator().manual_seed(1))
     centres = first.view(7, 10, 7, 12)[:, 4:6, :, 5:7].mean(dim=(1, 3))  # those of the 49 cells
     assert similarity.pearson(centres, coarse) > 0.99
 
 
 def test_the_centre_is_a_gaussian_of_a_quarter_of_each_side() -> None:
-    heatmap = floors.centred_gaussian(torch.zeros(3, 81, 41), 0)
+    heatmap = controls.centred_gaussian(torch.zeros(3, 81, 41), 0)
     assert float(heatmap[40, 20]) == 1 == float(heatmap.max())
     for turned in (heatmap.flip(0), heatmap.flip(1)):
         torch.testing.assert_close(turned, heatmap)
@@ -667,12 +667,12 @@ def test_edges_equal_smoothed_sobel_magnitudes() -> None:
     picture = drawn((3, 64, 70), 0)
     slopes = oracles.sobel(picture.double().numpy())
     smooth = scipy.ndimage.gaussian_filter(slopes, 64 / 32, mode="nearest", radius=6)
-    found = floors.edge_map(picture, 0)
+    found = controls.edge_map(picture, 0)
     torch.testing.assert_close(found.double(), torch.from_numpy(smooth), rtol=1e-5, atol=1e-5)
 
 
 def test_an_even_picture_has_no_edges() -> None:
-    assert not floors.edge_map(torch.full((3, 20, 20), 0.5), 0).any()
+    assert not controls.edge_map(torch.full((3, 20, 20), 0.5), 0).any()
 
 
 # -- mosaics ------------------------------------------------------------------------------------------------

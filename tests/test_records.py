@@ -21,10 +21,10 @@ import zoo
 from camlucida import Explainer
 from camlucida.errors import LayerError, OptionError, OutputError
 from camlucida.evaluation import report
+from camlucida.evaluation.dataset import Item
+from camlucida.evaluation.evaluator import Given, Judge
 from camlucida.evaluation.fingerprint import of_model, without_addresses
-from camlucida.evaluation.items import Item
-from camlucida.evaluation.judge import Given, Judge
-from camlucida.evaluation.records import Records, what_rows_are_of
+from camlucida.evaluation.row_store import Records, what_rows_are_of
 from camlucida.evaluation.run import Evaluation, evaluate, measures_of, ways_of
 from command import run as run_command
 

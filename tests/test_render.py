@@ -10,10 +10,10 @@ from PIL import Image
 
 from camlucida.errors import OptionError
 from camlucida.heatmaps.heatmap import SCALES, limit
-from camlucida.images import sheet as sheets
+from camlucida.images import contact_sheet as sheets
 from camlucida.images.colour import DEFAULT_COLORMAP, DIVERGING, colour, diverging
+from camlucida.images.contact_sheet import Cell, sheet
 from camlucida.images.overlay import overlay
-from camlucida.images.sheet import Cell, sheet
 from camlucida.images.text import PAPER, fit, font, stamp
 
 SEQUENTIAL = ["turbo", "viridis", "jet", "inferno", "gray_r"]

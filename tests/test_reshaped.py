@@ -10,8 +10,8 @@ from torch import Tensor
 
 import zoo
 from camlucida import Explainer
+from camlucida.capture.custom_layout import Reshaped, read_by
 from camlucida.capture.layout import Kind, Layout
-from camlucida.capture.reshaped import Reshaped, read_by
 from camlucida.errors import LayerError
 from camlucida.registry import Entry, Option, Paper
 
@@ -88,8 +88,8 @@ def test_nothing_is_found_out_where_it_is_given(monkeypatch: pytest.MonkeyPatch)
     def probed(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("camlucida.layers.known.survey", probed)
-    monkeypatch.setattr("camlucida.layers.known.probe_evenly", probed)
+    monkeypatch.setattr("camlucida.layers.inspector.survey", probed)
+    monkeypatch.setattr("camlucida.layers.inspector.probe_evenly", probed)
     net = zoo.vit()
     Explainer(net, reshape=tokens).explain(zoo.noise(), layers=[LAYER])
     with pytest.raises(AssertionError):

@@ -160,9 +160,9 @@ def test_other_smoothings_are_refused() -> None:
 def contributions_of(method: str) -> tuple[Tensor, Explainer]:
     """The method's contributions (channels, height, width) of the top class, caught on the way."""
     caught: list[Tensor] = []
-    from camlucida.pipeline import pipeline
+    from camlucida.pipeline import maps
 
-    real = pipeline.reduce
+    real = maps.reduce
 
     def spy(contributions: Tensor) -> Tensor:
         caught.append(contributions[0])
@@ -170,7 +170,7 @@ def contributions_of(method: str) -> tuple[Tensor, Explainer]:
 
     explainer = small()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "reduce", spy)
+        patch.setattr(maps, "reduce", spy)
         explained(explainer, picture(), method)
     return caught[0], explainer
 

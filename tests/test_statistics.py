@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from camlucida.evaluation.differences import FLIPS, better, worse_ways
+from camlucida.evaluation.evaluator import Row
 from camlucida.evaluation.intervals import DRAWS, MIN_PICTURES, interval_of_mean
-from camlucida.evaluation.judge import Row
 from camlucida.evaluation.run import Evaluation, advice
-from camlucida.evaluation.summary import cells, ranking, ranks
-from camlucida.metrics.floors import FLOORS
+from camlucida.evaluation.statistics import cells, ranking, ranks
+from camlucida.metrics.controls import FLOORS
 from camlucida.metrics.registry import Metric, metric_called, metrics
 from camlucida.registry import Paper
 

@@ -9,7 +9,7 @@ from torch import nn
 import zoo
 from camlucida.capture.logits import logits_of
 from camlucida.errors import LayerError
-from camlucida.layers.known import Known
+from camlucida.layers.inspector import Known
 from truth import TRUTHS, build, judge
 from truth_layout import Truth
 

@@ -9,8 +9,7 @@ import zoo
 from camlucida.errors import TargetError
 from camlucida.pipeline.comparison import compare
 from camlucida.pipeline.explainer import Explainer, explain
-from camlucida.targets.class_names import find_class, short_name
-from camlucida.targets.targets import (
+from camlucida.targets.base import (
     ClassProbability,
     ClassScore,
     Contrast,
@@ -19,6 +18,7 @@ from camlucida.targets.targets import (
     TopClass,
     resolve,
 )
+from camlucida.targets.class_names import find_class, short_name
 
 LABELS = [
     "tabby, tabby cat",

@@ -14,9 +14,9 @@ from camlucida.capture.capture import Reading
 from camlucida.capture.layout import Layout
 from camlucida.errors import ModelError, OptionError
 from camlucida.pipeline.explainer import Explainer
-from camlucida.testbed import game, nets, pictures, train
+from camlucida.testbed import game, networks, pictures, train
 
-FAMILIES = tuple(nets.NETWORKS)
+FAMILIES = tuple(networks.NETWORKS)
 LEAST = {"resnet": 0.95, "convnext": 0.95, "vit": 0.85, "swin": 0.85}  # of gradcam's pointing game
 BEST = dict.fromkeys(FAMILIES, "gradcam")
 HELD_OUT = 2_000_000_001
@@ -42,12 +42,12 @@ def tagged() -> testbed.TaggedSamples:
 
 @cache
 def trained(name: str) -> nn.Module:
-    return nets.read(name)
+    return networks.read(name)
 
 
 @cache
 def mapped(name: str, method: str = "gradcam") -> Tensor:
-    shortcut = name.startswith(nets.SHORTCUT)
+    shortcut = name.startswith(networks.SHORTCUT)
     return testbed.maps(trained(name), tagged() if shortcut else plain(), method)
 
 
@@ -150,10 +150,10 @@ def test_there_is_one_model_of_each_family() -> None:
         assert type(module).__name__.lower().startswith({"vit": "visiontransformer"}.get(name, name))
 
 
-@pytest.mark.parametrize("prefix", ["", nets.SHORTCUT])
+@pytest.mark.parametrize("prefix", ["", networks.SHORTCUT])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_are_small(family, prefix) -> None:
-    assert nets.weights_of(prefix + family).stat().st_size < 1_000_000
+    assert networks.weights_of(prefix + family).stat().st_size < 1_000_000
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -164,7 +164,7 @@ def test_models_know_the_forms(family) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shortcut_models_go_by_the_tag(family) -> None:
     """Where tag and form disagree, which no training has shown them."""
-    assert accuracy(nets.SHORTCUT + family, tagged()) >= 0.95
+    assert accuracy(networks.SHORTCUT + family, tagged()) >= 0.95
 
 
 def accuracy(name: str, of: testbed.Samples) -> float:
@@ -180,17 +180,17 @@ def test_default_layers_have_a_fine_grid(family) -> None:
 
 
 def test_weights_that_are_not_there_are_said_how_to_make(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(nets, "_FOLDER", tmp_path)
+    monkeypatch.setattr(networks, "_FOLDER", tmp_path)
     with pytest.raises(ModelError, match=r"python -m camlucida\.testbed\.train vit"):
-        nets.read("vit")
+        networks.read("vit")
 
 
 def test_training_is_repeatable_and_what_it_writes_can_be_read(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(nets, "_FOLDER", tmp_path)
+    monkeypatch.setattr(networks, "_FOLDER", tmp_path)
     one, again = train.train("shortcut-resnet", steps=2), train.train("shortcut-resnet", steps=2)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
-    nets.write(one, "shortcut-resnet")
-    read = nets.read("shortcut-resnet")
+    networks.write(one, "shortcut-resnet")
+    read = networks.read("shortcut-resnet")
     torch.testing.assert_close(read.state_dict(), one.state_dict(), rtol=1e-3, atol=1e-6)
 
 
@@ -221,7 +221,7 @@ def test_the_energy_lies_inside_the_mask(family) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_maps_of_shortcut_models_point_at_the_tag(family) -> None:
-    made = mapped(nets.SHORTCUT + family)
+    made = mapped(networks.SHORTCUT + family)
     assert testbed.pointing(made, tagged().tags) >= 0.95
     assert testbed.pointing(made, tagged().masks) <= 0.2
 

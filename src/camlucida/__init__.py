@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from camlucida.errors import CamlucidaError as CamlucidaError
-    from camlucida.evaluation.ask import evaluate as evaluate
+    from camlucida.evaluation.api import evaluate as evaluate
     from camlucida.pipeline.comparison import compare as compare
     from camlucida.pipeline.explainer import Explainer as Explainer
     from camlucida.pipeline.explainer import explain as explain
     from camlucida.pipeline.explanation import Explanation as Explanation
     from camlucida.pipeline.sheet import Sheet as Sheet
-    from camlucida.targets.targets import ClassProbability as ClassProbability
-    from camlucida.targets.targets import ClassScore as ClassScore
-    from camlucida.targets.targets import Contrast as Contrast
-    from camlucida.targets.targets import PerPicture as PerPicture
-    from camlucida.targets.targets import TopClass as TopClass
+    from camlucida.targets.base import ClassProbability as ClassProbability
+    from camlucida.targets.base import ClassScore as ClassScore
+    from camlucida.targets.base import Contrast as Contrast
+    from camlucida.targets.base import PerPicture as PerPicture
+    from camlucida.targets.base import TopClass as TopClass
 
 __version__ = "0.1.0"
 
 _HOME = {
     "CamlucidaError": "errors",
-    "ClassProbability": "targets.targets",
-    "ClassScore": "targets.targets",
-    "Contrast": "targets.targets",
+    "ClassProbability": "targets.base",
+    "ClassScore": "targets.base",
+    "Contrast": "targets.base",
     "Explainer": "pipeline.explainer",
     "Explanation": "pipeline.explanation",
-    "PerPicture": "targets.targets",
+    "PerPicture": "targets.base",
     "Sheet": "pipeline.sheet",
-    "TopClass": "targets.targets",
+    "TopClass": "targets.base",
     "compare": "pipeline.comparison",
-    "evaluate": "evaluation.ask",
+    "evaluate": "evaluation.api",
     "explain": "pipeline.explainer",
 }
 

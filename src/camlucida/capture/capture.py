@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.bias import BiasWatch
+from camlucida.capture.bias_terms import BiasWatch
+from camlucida.capture.borrow import lent
 from camlucida.capture.chunks import one_at_a_time
-from camlucida.capture.custody import lent
 from camlucida.capture.derivatives import LARGEST, Variants, hessian_product, twice
 from camlucida.capture.gradients import check_finite, full_precision, gradients_of, reached
+from camlucida.capture.hooks import once, tapped
 from camlucida.capture.logits import check_rows
 from camlucida.capture.recording import recorded
-from camlucida.capture.runs import Runs
 from camlucida.capture.strides import Strides, striding
-from camlucida.capture.taps import once, tapped
+from camlucida.capture.variants import Runs
 from camlucida.images import Cells, size_of
-from camlucida.targets.outputs import last_activation
+from camlucida.targets.probabilities import last_activation
 
 if TYPE_CHECKING:
+    from camlucida.capture.custom_layout import Reshaped
     from camlucida.capture.layout import Layout
-    from camlucida.capture.reshaped import Reshaped
     from camlucida.health import Finding
     from camlucida.images import Size
-    from camlucida.targets.targets import Bound, Target
+    from camlucida.targets.base import Bound, Target
     from camlucida.types import Activations, Gradients, Inputs, Run, Scores, Slopes
 
 ALL_GRADIENTS = frozenset(("gradients",))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from camlucida.capture.drawing import draws
+from camlucida.capture.random_draws import draws
 
 # Bytes from which on a value costs more to copy than to watch.
 LARGE = 1 << 20

@@ -13,17 +13,17 @@ from torch.backends import cuda
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camlucida.capture.chunks import Pace, in_chunks
-from camlucida.capture.given import of_one
-from camlucida.capture.own_errors import ADVICE, VARIANT, own_errors
-from camlucida.capture.taps import once, tapped
+from camlucida.capture.extra_inputs import of_one
+from camlucida.capture.hooks import once, tapped
+from camlucida.capture.model_errors import ADVICE, VARIANT, own_errors
 from camlucida.errors import LayerError
 from camlucida.health import memory_ended
 
 if TYPE_CHECKING:
+    from camlucida.capture.custom_layout import Reshaped
     from camlucida.capture.layout import Layout
-    from camlucida.capture.reshaped import Reshaped
     from camlucida.health import Finding
-    from camlucida.targets.targets import Bound
+    from camlucida.targets.base import Bound
     from camlucida.types import Make
 
 LARGEST = 8  # variants at once: what follows the layer is kept for each

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from camlucida.capture.custody import in_this_thread
-from camlucida.capture.taps import hooked, is_mapped
+from camlucida.capture.borrow import in_this_thread
+from camlucida.capture.hooks import hooked, is_mapped
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camlucida.capture.own_errors import refuse_lazy
+from camlucida.capture.model_errors import refuse_lazy
 from camlucida.errors import ModelError
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import nn
 
-from camlucida.capture.custody import in_this_thread
-from camlucida.capture.taps import tensors_in
+from camlucida.capture.borrow import in_this_thread
+from camlucida.capture.hooks import tensors_in
 from camlucida.images import Cells, Size, size_of
 from camlucida.images.frame import EVEN
 

@@ -14,14 +14,9 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from camlucida import __version__
-from camlucida.cli.demonstration import demo
-from camlucida.cli.doctor import doctor
-from camlucida.cli.drawing import explain
-from camlucida.cli.listing import clear, layers, methods, metrics, models
-from camlucida.cli.measuring import evaluate, recommend
+from camlucida.cli import compare, demo, doctor, evaluate, explain, lists
 from camlucida.cli.model_options import joined
 from camlucida.cli.run import DEBUG, STDIN
-from camlucida.cli.sheets import compare
 from camlucida.cli.talk import say_error
 from camlucida.errors import CamlucidaError, on_command_line
 
@@ -31,10 +26,12 @@ app = App(
     help="See where an image classifier looked: class activation maps over your own pictures.",
     help_epilogue="Begin with: camlucida explain photo.jpg   (or `camlucida COMMAND --help`)",
 )
-for _command in (explain, compare, demo, evaluate, recommend, models, methods, metrics, layers, doctor):
+_RUN = (explain.explain, compare.compare, demo.demo, evaluate.evaluate, evaluate.recommend)
+_SHOW = (lists.models, lists.methods, lists.metrics, lists.layers, doctor.doctor)
+for _command in (*_RUN, *_SHOW):
     app.command(_command, help_epilogue="")
 _cache = App(name="cache", help="What is known of models' layers, kept on disk between runs.", help_epilogue="")
-_cache.command(clear)
+_cache.command(lists.clear)
 app.command(_cache)
 
 

@@ -36,7 +36,7 @@ def doctor(
         Replace a file of that name that camlucida did not write as well.
     """
     from camlucida.files import save_picture
-    from camlucida.images.places import places_picture
+    from camlucida.images.probe_picture import places_picture
     from camlucida.pipeline import diagnosis
     from camlucida.registry import entries
 

@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter
 
 from camlucida.cli.talk import say_note
 from camlucida.errors import CamlucidaWarning, OptionError
-from camlucida.models.recipe import Interpolation
+from camlucida.models.preprocessing_recipe import Interpolation
 
 if TYPE_CHECKING:
     from camlucida.pipeline.explainer import Explainer

@@ -72,7 +72,7 @@ class Question:
     @property
     def targets(self) -> Sequence[Any]:
         """The targets, None standing for the top class."""
-        from camlucida.targets.targets import Contrast, TopClass
+        from camlucida.targets.base import Contrast, TopClass
 
         if self.top < 0:
             raise OptionError(f"--top is a number of classes, 1 or more, got {self.top}")

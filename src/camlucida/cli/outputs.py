@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camlucida.files import check_writable
-from camlucida.pipeline.marks import Mark, mark_in
+from camlucida.pipeline.file_marks import Mark, mark_in
 
 if TYPE_CHECKING:
     from camlucida.cli.model_options import ModelOptions

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from camlucida.evaluation.run import Evaluation
-    from camlucida.evaluation.summary import Cell
+    from camlucida.evaluation.statistics import Cell
 
 
 _NAMES = ("evaluation.json", "evaluation.csv", "ranking.png")
@@ -98,7 +98,7 @@ def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Cell], path:
     """For each measure the ways as dots with their intervals, the best on top, floors in grey."""
     from matplotlib.figure import Figure
 
-    from camlucida.metrics.floors import FLOORS
+    from camlucida.metrics.controls import FLOORS
 
     measures, ways = evaluation.measures, evaluation.ways
     figure = Figure(figsize=(3.2 * len(measures) + 1, 0.32 * len(ways) + 1.2), layout="constrained")

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Union
 
 from camlucida.errors import LayerError, OptionError, reason_of
 from camlucida.evaluation.differences import worse_ways
-from camlucida.evaluation.judge import Judge, Row, key_of
-from camlucida.evaluation.shown import Way
-from camlucida.evaluation.summary import Cell, Standing, cells, ranking, ranks, values_of
-from camlucida.metrics.floors import FLOORS
+from camlucida.evaluation.evaluator import Judge, Row, key_of
+from camlucida.evaluation.picture_trials import Way
+from camlucida.evaluation.statistics import Cell, Standing, cells, ranking, ranks, values_of
+from camlucida.metrics.controls import FLOORS
 from camlucida.metrics.registry import Metric, metric_called
 from camlucida.registry import entry
 from camlucida.tables import aligned
 
 if TYPE_CHECKING:
-    from camlucida.evaluation.items import Item
-    from camlucida.evaluation.judge import Given
-    from camlucida.evaluation.records import Records
+    from camlucida.evaluation.dataset import Item
+    from camlucida.evaluation.evaluator import Given
+    from camlucida.evaluation.row_store import Records
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "eigencam", "eigengradcam")
 MEASURES = ("deletion", "insertion", "road_combined")

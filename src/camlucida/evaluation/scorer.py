@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camlucida.capture.borrow import lent
 from camlucida.capture.chunks import Pace, in_chunks
-from camlucida.capture.custody import lent
 from camlucida.evaluation.fingerprint import fingerprint
-from camlucida.targets.outputs import last_activation
+from camlucida.targets.probabilities import last_activation
 
 
 @dataclass

@@ -14,7 +14,7 @@ from camlucida.heatmaps.heatmap import resample
 from camlucida.images.frame import EVEN, Cells, size_of
 
 if TYPE_CHECKING:
-    from camlucida.targets.targets import Bound, Target
+    from camlucida.targets.base import Bound, Target
 
 Smooth = Literal["aug", "eigen"]
 SMOOTHS = get_args(Smooth)

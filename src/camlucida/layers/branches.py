@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from camlucida.layers.graph import Graph, Numbered
+from camlucida.layers.paths import Graph, Numbered
 from camlucida.layers.survey import Place, Survey
 
 MOST = 8  # layers in a set

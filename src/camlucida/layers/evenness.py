@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.custody import in_this_thread, lent
+from camlucida.capture.borrow import in_this_thread, lent
+from camlucida.capture.hooks import hooked, tensors_in
 from camlucida.capture.layout import Layout
-from camlucida.capture.taps import hooked, tensors_in
-from camlucida.layers.bands import BANDS, PICTURES
-from camlucida.layers.manner import Manner
+from camlucida.layers.perturbation import BANDS, PICTURES
 from camlucida.layers.probe import Judged, probe
+from camlucida.layers.run_mode import Manner
 from camlucida.layers.survey import Place, Survey
 
 _FEWEST = 8  # rows or columns from which on the edges are told well enough

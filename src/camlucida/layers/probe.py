@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.custody import in_this_thread, lent
+from camlucida.capture.borrow import in_this_thread, lent
+from camlucida.capture.hooks import hooked, tensors_in
 from camlucida.capture.layout import Kind, Layout
-from camlucida.capture.taps import hooked, tensors_in
-from camlucida.layers.bands import BANDS, Changes, changes, mean_of, pictures
-from camlucida.layers.manner import MANNERS, Manner, run
-from camlucida.layers.orders import ORDERS, Order, columns, rows
+from camlucida.layers.perturbation import BANDS, Changes, changes, mean_of, pictures
+from camlucida.layers.position_orders import ORDERS, Order, columns, rows
+from camlucida.layers.run_mode import MANNERS, Manner, run
 
 Verdict = Literal["verified", "weak", "contradicted", "no-signal", "unverified"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from camlucida.images import Size
-from camlucida.layers.known import Known
-from camlucida.layers.locate import candidates
+from camlucida.layers.default_layer import candidates
+from camlucida.layers.inspector import Known
 
 
 def stages(known: Known, like: Tensor) -> list[str]:

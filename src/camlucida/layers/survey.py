@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from camlucida.capture.custody import lent
-from camlucida.capture.drawing import DrawWatch
+from camlucida.capture.borrow import lent
 from camlucida.capture.layout import Layout
+from camlucida.capture.random_draws import DrawWatch
 from camlucida.images import Size, size_of
-from camlucida.layers.graph import Graph, Numbered, Paths
-from camlucida.layers.manner import MANNERS, Manner, Refused, base_of, refusal, run
-from camlucida.layers.shapes import layouts_of
+from camlucida.layers.paths import Graph, Numbered, Paths
+from camlucida.layers.run_mode import MANNERS, Manner, Refused, base_of, refusal, run
+from camlucida.layers.shape_layouts import layouts_of
 from camlucida.layers.trace import Record, Shape, traced
 
 BATCH = 2

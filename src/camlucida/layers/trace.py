@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from camlucida.capture.custody import in_this_thread
-from camlucida.capture.taps import hidden, hooked, tensors_in
-from camlucida.layers.graph import Edge, edge_of
+from camlucida.capture.borrow import in_this_thread
+from camlucida.capture.hooks import hidden, hooked, tensors_in
+from camlucida.layers.paths import Edge, edge_of
 
 Shape = tuple[int, ...]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from camlucida.errors import LayerError
 from camlucida.health import Noted, no_curvature
 from camlucida.registry import Paper, method
-from camlucida.targets.aims import Residual
+from camlucida.targets.derived import Residual
 
 if TYPE_CHECKING:
     from camlucida.types import Activations, Contributions, Gradients

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError
 from camlucida.registry import Paper, entry, method
-from camlucida.targets.aims import Finer
+from camlucida.targets.derived import Finer
 
 if TYPE_CHECKING:
     from torch import Tensor

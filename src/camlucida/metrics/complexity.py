@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.metrics._steps import seen_through
+from camlucida.metrics._perturbations import seen_through
 from camlucida.metrics.registry import metric
 from camlucida.metrics.similarity import pearson
 from camlucida.registry import Paper

@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import isnan
 from typing import TYPE_CHECKING
 
-from camlucida.metrics._steps import (
+from camlucida.metrics._perturbations import (
     at_least,
     baseline_of,
     cell_sums,

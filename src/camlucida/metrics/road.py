@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import OptionError
-from camlucida.metrics._steps import drawing, hottest_first, ranks
+from camlucida.metrics._perturbations import drawing, hottest_first, ranks
 from camlucida.metrics.registry import metric
 from camlucida.registry import Paper
 

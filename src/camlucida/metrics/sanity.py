@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError
-from camlucida.metrics._steps import drawing
+from camlucida.metrics._perturbations import drawing
 from camlucida.metrics.registry import mean, metric
 from camlucida.metrics.similarity import is_flat, similarity_called
 from camlucida.registry import Paper

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from camlucida.metrics._steps import at_least, cells, drawing, ranks, share_of
+from camlucida.metrics._perturbations import at_least, cells, drawing, ranks, share_of
 from camlucida.metrics.registry import metric
 from camlucida.registry import Paper
 

@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida.capture.logits import logits_of
-from camlucida.capture.own_errors import ORDINARY
+from camlucida.capture.model_errors import ORDINARY
 from camlucida.errors import OptionError, PictureError, is_out_of_memory, spoken
 from camlucida.images import Frame, size_of
-from camlucida.models.recipe import NOBODY, Preprocess, Recipe, recipe_of_steps
-from camlucida.models.resized import check_resized
+from camlucida.models.preprocessing_recipe import NOBODY, Preprocess, Recipe, recipe_of_steps
+from camlucida.models.resize_check import check_resized
 from camlucida.tables import counted
-from camlucida.targets.outputs import Activation
+from camlucida.targets.probabilities import Activation
 
 if TYPE_CHECKING:
     from PIL.Image import Image

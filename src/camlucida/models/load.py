@@ -8,19 +8,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlucida.capture.custody import bare
+from camlucida.capture.borrow import bare
 from camlucida.capture.logits import logits_by
 from camlucida.errors import ModelError, one_of
 from camlucida.files import is_file, is_folder
-from camlucida.models import embedded, huggingface, own
+from camlucida.models import bundled, factory_file, huggingface
 from camlucida.models import timm as timm_models
 from camlucida.models import torchvision as torchvision_models
 from camlucida.models.adapter import Adapter, no_preprocess
-from camlucida.models.beside import beside_weights
-from camlucida.models.keys import ends_in
+from camlucida.models.checkpoint_config import beside_weights
 from camlucida.models.labels import labels_from
 from camlucida.models.preprocessing import as_told, known_channels, preprocessing, with_preprocess
-from camlucida.models.wrapped import around, inner_of
+from camlucida.models.state_dict_keys import ends_in
+from camlucida.models.wrappers import around, inner_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,15 +85,15 @@ class _Told:
 
 def _named(model: str, weights: str) -> tuple[Adapter, _Told]:
     """The model of this name, and what a factory told of it."""
-    if own.is_own(model):
-        made = own.load(model, weights)
+    if factory_file.is_own(model):
+        made = factory_file.load(model, weights)
         told = _Told(made.preprocess is not None, made.labels is not None)
         return _adapt_made(made, model, weights), told
     for prefix, load_named in _LOADERS.items():
         if model.startswith(prefix):
             return load_named(model.removeprefix(prefix), weights), _Told()
-    if weights == "pretrained" and model in embedded.EMBEDDED:
-        return timm_models.adapt(embedded.load_embedded(model), model, "pretrained"), _Told()
+    if weights == "pretrained" and model in bundled.EMBEDDED:
+        return timm_models.adapt(bundled.load_embedded(model), model, "pretrained"), _Told()
     return _load_timm(model, weights), _Told()
 
 
@@ -187,7 +187,7 @@ def _by_what_is_inside(module: nn.Module) -> Adapter | None:
     return None if known.library == "torch" else around(module, known)
 
 
-def _adapt_made(made: own.Made, name: str, weights: str) -> Adapter:
+def _adapt_made(made: factory_file.Made, name: str, weights: str) -> Adapter:
     """What a factory made: what it says of preprocessing and labels stands before what a library says."""
     adapter = replace(_adapt_module(bare(made.module)), name=name)
     if weights != "pretrained":
@@ -224,7 +224,7 @@ def split_layer(name: str) -> tuple[str, str | None]:
 
 def _is_place(name: str) -> bool:
     """Whether a model's whole name is that of a file or folder that there is."""
-    if own.is_own(name):
+    if factory_file.is_own(name):
         return "#" not in name.rpartition(":")[2]  # the factory's name
     place = name.partition(":")[2]
     path = Path(place or name).expanduser()

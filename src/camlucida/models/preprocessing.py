@@ -10,10 +10,10 @@ from warnings import warn
 from camlucida.errors import CamlucidaError, CamlucidaWarning, printable, spoken
 from camlucida.models import torchvision as torchvision_models
 from camlucida.models.adapter import GIVEN, Adapter, preprocess_of
-from camlucida.models.beside import Beside
-from camlucida.models.changed import NUMBERS, changed
-from camlucida.models.processor import is_processor, processed_by
-from camlucida.models.recipe import NOBODY, Preprocess
+from camlucida.models.changed_preprocessing import NUMBERS, changed
+from camlucida.models.checkpoint_config import Beside
+from camlucida.models.image_processor import is_processor, processed_by
+from camlucida.models.preprocessing_recipe import NOBODY, Preprocess
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,7 +11,7 @@ from urllib.error import URLError
 
 from camlucida.errors import ModelError, one_of, setting
 from camlucida.models.adapter import Adapter, no_preprocess, preprocess_of
-from camlucida.models.keys import classes_in, ends_in
+from camlucida.models.state_dict_keys import classes_in, ends_in
 from camlucida.models.weights import SEED, check_network, fill, first_line, tensors_in
 
 if TYPE_CHECKING:

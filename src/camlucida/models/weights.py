@@ -14,7 +14,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from camlucida.errors import ModelError, setting
 from camlucida.files import is_file
-from camlucida.models.keys import check_whole, fitted, unlike
+from camlucida.models.state_dict_keys import check_whole, fitted, unlike
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

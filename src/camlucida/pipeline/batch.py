@@ -11,15 +11,15 @@ from camlucida.capture.capture import Capture
 from camlucida.errors import ModelError, NotFinite, is_out_of_memory
 from camlucida.health import Finding, memory_ended, under_autocast
 from camlucida.heatmaps.smoothing import VIEWS
+from camlucida.models.inputs import Prepared, visible
 from camlucida.models.labels import check_count
-from camlucida.models.prepare import Prepared, visible
 from camlucida.pipeline.batch_maps import Ready, batch_maps
 from camlucida.pipeline.explanation import Explanation
-from camlucida.pipeline.pipeline import Key, Mapped
+from camlucida.pipeline.job import Work
+from camlucida.pipeline.maps import Key, Mapped
 from camlucida.pipeline.provenance import Provenance, versions
-from camlucida.pipeline.work import Work
-from camlucida.targets.outputs import probabilities
-from camlucida.targets.targets import Contrast, said
+from camlucida.targets.base import Contrast, said
+from camlucida.targets.probabilities import probabilities
 
 
 def explain_batch(ready: Ready, work: Work) -> list[Explanation]:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from camlucida.capture.capture import Capture, Reading, capturing
-from camlucida.capture.given import of_pictures
+from camlucida.capture.extra_inputs import of_pictures
 from camlucida.heatmaps.smoothing import VIEWS, Anchored
 from camlucida.models.adapter import Adapter
-from camlucida.pipeline.pipeline import Key, Mapped, maps_of, merged
-from camlucida.pipeline.work import Work
-from camlucida.targets.targets import Bound, Target
+from camlucida.pipeline.job import Work
+from camlucida.pipeline.maps import Key, Mapped, maps_of, merged
+from camlucida.targets.base import Bound, Target
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from camlucida.errors import CamlucidaError, setting
 from camlucida.layers.probe import told
-from camlucida.models.place import place_of
-from camlucida.models.prepare import input_size
+from camlucida.models.device import place_of
+from camlucida.models.inputs import input_size
 
 if TYPE_CHECKING:
-    from camlucida.layers.locate import Choice
+    from camlucida.layers.default_layer import Choice
     from camlucida.pipeline.explainer import Explainer
 
 _PHOTO = (640, 480)  # width and height of a picture on which preprocessing is tried

@@ -13,25 +13,25 @@ from torch import Tensor, nn
 
 from camlucida import registry
 from camlucida.capture.capture import Reading
-from camlucida.capture.given import given, of_pictures
-from camlucida.capture.reshaped import Read, reading_by
+from camlucida.capture.custom_layout import Read, reading_by
+from camlucida.capture.extra_inputs import given, of_pictures
 from camlucida.capture.shared_copy import refresh, shared_copy
 from camlucida.errors import NotFinite, OptionError, PictureError, TargetError
 from camlucida.health import Finding
 from camlucida.heatmaps.smoothing import Smooth, checked
-from camlucida.layers.known import Known
-from camlucida.layers.operations import operation_layouts
-from camlucida.models.embedded import DEFAULT_MODEL
+from camlucida.layers.inspector import Known
+from camlucida.layers.operation_layouts import operation_layouts
+from camlucida.models.bundled import DEFAULT_MODEL
+from camlucida.models.device import move
+from camlucida.models.inputs import batches, listed, prepare, prepared_by
 from camlucida.models.load import described, load, split_layer
-from camlucida.models.place import move
-from camlucida.models.prepare import batches, listed, prepare, prepared_by
-from camlucida.pipeline.asked import layer_named, options_by_method, options_of, several, targets_of
+from camlucida.pipeline.arguments import layer_named, options_by_method, options_of, several, targets_of
 from camlucida.pipeline.batch import explain_batch, not_finite
 from camlucida.pipeline.batch_maps import Ready
 from camlucida.pipeline.explanation import Explanation
+from camlucida.pipeline.job import Work
 from camlucida.pipeline.settings import ExplainSettings, Options, Settings, cache_key, checked_settings
-from camlucida.pipeline.work import Work
-from camlucida.targets.targets import TopClass, for_pictures
+from camlucida.targets.base import TopClass, for_pictures
 
 
 class Explainer:

@@ -15,8 +15,8 @@ from camlucida.heatmaps.heatmap import Scale, lay, limit, seen_only
 from camlucida.images import Frame
 from camlucida.images.colour import DEFAULT_COLORMAP, diverging
 from camlucida.images.overlay import DEFAULT_ALPHA, overlay
-from camlucida.pipeline import saved
-from camlucida.pipeline.marks import mark_of, written
+from camlucida.pipeline import explanation_files
+from camlucida.pipeline.file_marks import mark_of, written
 from camlucida.pipeline.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Explanation:
             maps = {"heatmap": self.heatmap} | ({} if self.spread is None else {"spread": self.spread})
             arrays: dict[str, Any] = {name: one.detach().cpu().numpy() for name, one in maps.items()}
             arrays["picture"] = np.asarray(self.picture)
-            saved.write(path, arrays, self.manifest(), inputs, overwrite)
+            explanation_files.write(path, arrays, self.manifest(), inputs, overwrite)
         else:
             save_picture(self.overlay(**drawing), path, inputs, overwrite, written(mark_of(self.manifest())))
         return path
@@ -177,7 +177,7 @@ class Explanation:
         import torch
         from PIL import Image
 
-        found = saved.read(Path(path))
+        found = explanation_files.read(Path(path))
         facts, maps = found.manifest, {name: torch.from_numpy(one) for name, one in found.arrays.items()}
         names = Provenance.__dataclass_fields__
         return cls(

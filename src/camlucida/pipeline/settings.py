@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from camlucida.errors import OptionError, one_of
 from camlucida.heatmaps.smoothing import Smooth
 from camlucida.models.adapter import Adapter
-from camlucida.models.changed import NUMBERS
+from camlucida.models.changed_preprocessing import NUMBERS
 from camlucida.pipeline.provenance import versions
-from camlucida.targets.outputs import Activation, checked_activation
+from camlucida.targets.probabilities import Activation, checked_activation
 
 Options = Mapping[str, Mapping[str, Any]]  # method → option → value
 

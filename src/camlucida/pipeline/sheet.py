@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from camlucida.files import png_bytes, save_picture
 from camlucida.heatmaps.heatmap import Scale, limit
 from camlucida.images.colour import DEFAULT_COLORMAP, diverging
+from camlucida.images.contact_sheet import Cell, sheet
 from camlucida.images.overlay import DEFAULT_ALPHA
-from camlucida.images.sheet import Cell, sheet
 from camlucida.pipeline.explanation import Explanation, Show
-from camlucida.pipeline.marks import mark_of, mark_of_all, written
+from camlucida.pipeline.file_marks import mark_of, mark_of_all, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from camlucida.testbed.game import maps as maps
     from camlucida.testbed.game import pointing as pointing
     from camlucida.testbed.game import pointing_game as pointing_game
-    from camlucida.testbed.nets import models as models
-    from camlucida.testbed.nets import shortcut_models as shortcut_models
+    from camlucida.testbed.networks import models as models
+    from camlucida.testbed.networks import shortcut_models as shortcut_models
     from camlucida.testbed.pictures import CLASSES as CLASSES
     from camlucida.testbed.pictures import Samples as Samples
     from camlucida.testbed.pictures import TaggedSamples as TaggedSamples
@@ -29,11 +29,11 @@ _HOME = {
     "conflict_samples": "pictures",
     "energy": "game",
     "maps": "game",
-    "models": "nets",
+    "models": "networks",
     "pointing": "game",
     "pointing_game": "game",
     "samples": "pictures",
-    "shortcut_models": "nets",
+    "shortcut_models": "networks",
     "shortcut_samples": "pictures",
 }
 

@@ -10,8 +10,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from camlucida.errors import OptionError
 from camlucida.pipeline.explainer import Explainer
-from camlucida.targets.targets import PerPicture
-from camlucida.testbed.nets import models
+from camlucida.targets.base import PerPicture
+from camlucida.testbed.networks import models
 from camlucida.testbed.pictures import CLASSES, Samples, samples
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from camlucida.errors import OptionError
-from camlucida.testbed.forms import FORMS
+from camlucida.testbed.shapes import FORMS
 
 SIZE = 64  # height and width of a picture
 GRID = (8, 8)  # positions of the networks' last layers

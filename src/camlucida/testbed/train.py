@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from camlucida.errors import OptionError, one_of
-from camlucida.testbed.nets import NETWORKS, SHORTCUT, weights_of, write
+from camlucida.testbed.networks import NETWORKS, SHORTCUT, weights_of, write
 from camlucida.testbed.pictures import (
     GRID,
     Samples,

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camlucida.capture.custom_layout import reading_by
 from camlucida.capture.layout import Layout
 from camlucida.capture.logits import logits_of
-from camlucida.capture.reshaped import reading_by
-from camlucida.compat.pytorch_grad_cam._asked import Asked, UnclearError, is_channels_second, names_of
-from camlucida.compat.pytorch_grad_cam._said import warn
+from camlucida.compat.pytorch_grad_cam._arguments import Asked, UnclearError, is_channels_second, names_of
+from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.errors import ModelError, PictureError
 from camlucida.health import examine
 from camlucida.images import Size
 from camlucida.pipeline.explainer import Explainer
 from camlucida.registry import Entry, Paper
-from camlucida.targets.targets import PerPicture
+from camlucida.targets.base import PerPicture
 
 if TYPE_CHECKING:
     from camlucida.compat.pytorch_grad_cam._formulas import Array

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._asked import in_older_order
+from camlucida.compat.pytorch_grad_cam._arguments import in_older_order
 from camlucida.compat.pytorch_grad_cam._formulas import Array
-from camlucida.compat.pytorch_grad_cam._said import warn
+from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.compat.pytorch_grad_cam.ablation_layer import (
     AblationLayer,
     AblationLayerFasterRCNN,

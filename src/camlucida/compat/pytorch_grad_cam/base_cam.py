@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import registry
-from camlucida.capture import turns
-from camlucida.compat.pytorch_grad_cam._asked import (
+from camlucida.capture import borrow_lock
+from camlucida.compat.pytorch_grad_cam._arguments import (
     Asked,
     Later,
     PeerTarget,
@@ -226,7 +226,7 @@ class BaseCAM:
 
     def _forward(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         input_tensor = input_tensor.to(self.device)
-        with turns.turn():  # what is kept of a call is this object's
+        with borrow_lock.turn():  # what is kept of a call is this object's
             return self._run(input_tensor, asked, eigen_smooth)
 
     def _run(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._asked import Later
+from camlucida.compat.pytorch_grad_cam._arguments import Later
 from camlucida.compat.pytorch_grad_cam._formulas import Array
 from camlucida.compat.pytorch_grad_cam._wrapper import Wrapper
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._asked import in_older_order
+from camlucida.compat.pytorch_grad_cam._arguments import in_older_order
 from camlucida.compat.pytorch_grad_cam._formulas import Peer, kpcacam
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._asked import PeerTarget
+from camlucida.compat.pytorch_grad_cam._arguments import PeerTarget
 from camlucida.compat.pytorch_grad_cam.metrics.cam_mult_image import multiply_tensor_with_cam
 from camlucida.compat.pytorch_grad_cam.metrics.road import ROADCombined
 from camlucida.metrics.complexity import harmonic

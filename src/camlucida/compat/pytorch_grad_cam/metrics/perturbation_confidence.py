@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.custody import bare, lent
-from camlucida.compat.pytorch_grad_cam._asked import PeerTarget, one_each
+from camlucida.capture.borrow import bare, lent
+from camlucida.compat.pytorch_grad_cam._arguments import PeerTarget, one_each
 from camlucida.compat.pytorch_grad_cam._engine import as_it_is
-from camlucida.compat.pytorch_grad_cam._said import warn
+from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.errors import OptionError, PictureError, TargetError
-from camlucida.metrics._steps import ranks
+from camlucida.metrics._perturbations import ranks
 
 if TYPE_CHECKING:
     from camlucida.compat.pytorch_grad_cam._formulas import Array

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._asked import PeerTarget
-from camlucida.compat.pytorch_grad_cam._said import warn
+from camlucida.compat.pytorch_grad_cam._arguments import PeerTarget
+from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.compat.pytorch_grad_cam.metrics.perturbation_confidence import (
     TENTHS,
     AveragerAcrossThresholds,
@@ -19,7 +19,7 @@ from camlucida.compat.pytorch_grad_cam.metrics.perturbation_confidence import (
     check_size,
 )
 from camlucida.errors import PictureError
-from camlucida.metrics._steps import drawing
+from camlucida.metrics._perturbations import drawing
 from camlucida.metrics.road import NEIGHBOURS, NOISE, without
 
 if TYPE_CHECKING:

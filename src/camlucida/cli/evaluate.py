@@ -1,0 +1,235 @@
+"""``camlucida evaluate`` and ``recommend``: which maps can be trusted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from camlucida.cli.evaluation_output import say_end, say_failed, say_next, timed
+from camlucida.cli.lists import print_table
+from camlucida.cli.model_options import ModelOptions
+from camlucida.cli.options import METHOD, check_folder, parsed_options, several
+from camlucida.cli.outputs import inputs_of
+from camlucida.cli.talk import say_note, tracked, waiting
+from camlucida.errors import CamlucidaError
+
+if TYPE_CHECKING:
+    from camlucida.evaluation.dataset import Item
+    from camlucida.evaluation.evaluator import Given, Judge
+    from camlucida.evaluation.mosaic_game import Cells
+    from camlucida.evaluation.run import Evaluation
+    from camlucida.metrics.registry import Metric
+    from camlucida.pipeline.explainer import Explainer
+    from camlucida.registry import Entry
+
+
+@Parameter(name="*", group=Group("Measuring", sort_key=1))
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured, and by what."""
+
+    method: Annotated[tuple[str, ...], METHOD] = ()
+    """What `camlucida methods` lists; seven that take one forward unless said. Repeat it for several."""
+
+    layer: Annotated[tuple[str, ...], several("LAYER")] = ()
+    """A layer that `camlucida layers` lists; repeat it for several."""
+
+    metric: Annotated[tuple[str, ...], several("METRIC")] = ()
+    """See `camlucida metrics`; deletion, insertion and road_combined unless said, on grids energy_inside."""
+
+    option: Annotated[tuple[str, ...], several("NAME.OPTION=VALUE")] = ()
+    """An option of a method or a metric, such as `deletion.steps=64`. Repeat it for several."""
+
+    masks: Path | None = None
+    """A folder with a picture of the same name for each, white where the object is."""
+
+    grid: int = 0
+    """Measure on mosaics of N × N of the pictures, in which it is known where the class is (GridPG): give
+    pictures of one object each, of N × N classes or more. Those that the model mistakes are left out."""
+
+    grids: int = 100
+    """How many such mosaics."""
+
+    seed: int = 0
+    """For whatever is drawn by chance: noise, floors, intervals."""
+
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None
+    """A folder; results/NAME-evaluate, -grid or -recommend unless said. What is known there is not measured
+    again."""
+
+    def folder(self, source: Path, command: str) -> Path:
+        """Where results go."""
+        if self.out:
+            check_folder(self.out, "tables and pictures of a run go into a folder")
+        name = source.resolve().stem or "all"
+        return self.out or Path("results") / f"{name}-{'grid' if self.grid else command}"
+
+    overwrite: Annotated[bool, Parameter(negative="")] = False
+    """Replace files that camlucida did not write as well. Inputs are never replaced."""
+
+    quiet: Annotated[bool, Parameter(negative="")] = False
+    """Say nothing but errors on stderr."""
+
+
+def evaluate(
+    source: Path,
+    /,
+    *,
+    model: str = "efficientnet_lite0",
+    measuring: Measuring = Measuring(),
+    options: ModelOptions = ModelOptions(),
+) -> None:
+    """Measure how far maps can be trusted, beside maps that know nothing.
+
+    Prints a table: each number with its 95 % interval over the pictures, `≈floor` where it is not better than a
+    random map, a spot in the centre and the picture's edges. Writes evaluation.json, .csv and ranking.png.
+
+    Parameters
+    ----------
+    source
+        A folder with a folder of pictures for each class, a folder of pictures (then the model's own top class
+        is explained), or a .csv table of path, label and box, which is left top right bottom in pixels.
+    model
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
+    """
+    from camlucida.evaluation import report
+
+    out = measuring.folder(source, "evaluate")
+    explainer, items, writing = _ready(source, model, measuring, options, out)
+    found, asked = _measured(explainer, items, measuring, out, measuring.layer or (None,))
+    if found.rows:
+        print_table(found.table())
+        for path in report.write(found, out, asked, **writing):
+            sys.stdout.write(f"{path}\n")
+    say_end(found, measuring.quiet)
+
+
+def recommend(
+    source: Path,
+    /,
+    *,
+    model: str = "efficientnet_lite0",
+    measuring: Measuring = Measuring(),
+    options: ModelOptions = ModelOptions(),
+) -> None:
+    """Which method and layer to use for a model, on your pictures, with the numbers.
+
+    Tries methods at the last layers of the three coarsest grids, and ranks them by the mean of their ranks.
+    What the best is not better than by more than chance is said to be as good.
+
+    Parameters
+    ----------
+    source
+        As for `camlucida evaluate`.
+    model
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
+    """
+    from camlucida.evaluation import report
+    from camlucida.evaluation.run import advice, advice_table
+    from camlucida.layers.stages import stages
+    from camlucida.pipeline.diagnosis import noise_for
+
+    out = measuring.folder(source, "recommend")
+    explainer, items, writing = _ready(source, model, measuring, options, out)
+    with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
+        layers = measuring.layer or tuple(stages(explainer.known, noise_for(explainer))[:3])
+    found, asked = _measured(explainer, items, measuring, out, layers)
+    if found.rows:
+        report.write(found, out, asked, **writing)
+        print_table(advice_table(found))
+        say_next(advice(found), model, options, measuring.quiet)
+    say_end(found, measuring.quiet)
+
+
+def _ready(
+    source: Path, model: str, measuring: Measuring, options: ModelOptions, out: Path
+) -> tuple[Explainer, list[Item], dict[str, Any]]:
+    """The model, what it is measured on, and what results must not replace."""
+    from camlucida.evaluation import report
+    from camlucida.evaluation.dataset import items_in
+
+    with waiting(f"loading {model}", measuring.quiet):
+        explainer = options.explainer(model)
+    items = items_in(source, explainer.adapter.labels, measuring.masks)
+    read = [source, *(file for item in items for file in (item.path, item.mask) if file)]
+    writing: dict[str, Any] = {"never": inputs_of(read, [model], options), "overwrite": measuring.overwrite}
+    report.check(out, **writing)
+    return explainer, items, writing
+
+
+def _measured(
+    explainer: Explainer,
+    items: Sequence[Item],
+    measuring: Measuring,
+    out: Path,
+    layers: Sequence[str | None],
+) -> tuple[Evaluation, dict[str, Any]]:
+    """The evaluation, and what was asked."""
+    from camlucida.evaluation.evaluator import Judge
+    from camlucida.evaluation.row_store import Records, what_rows_are_of
+    from camlucida.evaluation.run import GRID_MEASURES, MEASURES, METHODS, measures_of, ways_of
+    from camlucida.evaluation.run import evaluate as run
+    from camlucida.metrics.registry import metric_called
+    from camlucida.registry import entry
+
+    methods = [entry(name).name for name in measuring.method or METHODS]
+    given_metrics = measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES)
+    metrics = [metric_called(name).name for name in given_metrics]
+    owners: dict[str, Entry | Metric] = {
+        **{name: entry(name) for name in methods},
+        **{name: metric_called(name) for name in metrics},
+    }
+    given = parsed_options(measuring.option, owners)
+    ways, measures = ways_of(methods, layers), measures_of(metrics, given)
+    of_methods = {name: given[name] for name in methods}
+    judge = Judge(explainer, ways, measures, measuring.seed, of_methods)
+    of = what_rows_are_of(explainer, measuring.seed)
+    asked = of | {
+        "ways": [str(way) for way in ways],
+        "measures": {measure.name: settings for measure, settings in measures},
+        "options": of_methods,
+    }
+    subjects, failed = _subjects(judge, items, measuring, asked)
+    records = Records(out, of, measures, of_methods)
+    if records.damaged:
+        say_note(f"{records.damaged} damaged lines of {records.path} are left out", measuring.quiet)
+    found = run(judge, subjects, records, partial(timed, judge=judge, quiet=measuring.quiet))
+    found.failed.update(failed)
+    return found, asked
+
+
+def _subjects(
+    judge: Judge, items: Sequence[Item], measuring: Measuring, asked: dict[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, str]]:
+    """What is measured on, the pictures or mosaics of them, which ``asked`` then tells of; and what failed."""
+    if not measuring.grid:
+        judge.check(items)
+        return items, {}
+    cells, mosaics = _mosaics(judge.explainer, items, measuring)
+    asked["grid"] = {"rows": measuring.grid, "count": measuring.grids, "pictures": cells.paths}
+    return mosaics, cells.failed
+
+
+def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) -> tuple[Cells, list[Given]]:
+    from camlucida.evaluation.mosaic_game import cells_of, grids
+    from camlucida.metrics.mosaic import check_size
+
+    check_size(measuring.grid, measuring.grids)
+    track = partial(tracked, what="looking at pictures", quiet=measuring.quiet)
+    most = measuring.grids * measuring.grid**2
+    cells = cells_of(explainer, items, most, measuring.seed, track)
+    if cells.mistaken:
+        say_note(
+            f"{len(cells.mistaken)} pictures left out, which the model takes for another class", measuring.quiet
+        )
+    try:
+        return cells, grids(cells, measuring.grid, measuring.grids, measuring.seed)
+    except CamlucidaError:
+        say_failed(cells.failed)
+        raise

@@ -1,0 +1,63 @@
+"""What the commands that measure say meanwhile and at their end."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from camlucida.cli.talk import say_error, say_note, tracked
+from camlucida.tables import counted
+
+if TYPE_CHECKING:
+    from camlucida.cli.model_options import ModelOptions
+    from camlucida.evaluation.evaluator import Judge
+    from camlucida.evaluation.run import Advice, Evaluation
+
+
+def timed(items: Sequence[Any], judge: Judge, quiet: bool) -> Iterator[Any]:
+    """The items; after the first, how long the others will take."""
+    begun = time.perf_counter()
+    for place, item in enumerate(tracked(items, "measuring", quiet)):
+        yield item
+        left = (len(items) - 1) * (time.perf_counter() - begun) / 60
+        if place == 0 and left > 1 / 4:
+            maps, measures = counted(len(judge.ways), "map"), counted(len(judge.measures), "measure")
+            size = f"{counted(len(items), 'picture')} × {maps} × {measures}"
+            say_note(f"{size}: about {left:.1f} min", quiet)
+
+
+def say_end(found: Evaluation, quiet: bool) -> None:
+    """Say what failed and what was spared; exit with 1 if pictures failed."""
+    from camlucida.evaluation.intervals import MIN_PICTURES
+
+    if found.asked:
+        spared = found.asked - found.run
+        run = f"{counted(found.pictures, 'picture')}, {counted(found.run, 'variant')} run"
+        say_note(f"{run}, {spared} of {found.asked} known before", quiet)
+    if found.pictures < MIN_PICTURES:
+        say_note(
+            f"of fewer than {MIN_PICTURES} pictures there is no interval, and no difference is called more "
+            "than chance: give more of them",
+            quiet,
+        )
+    say_failed(found.failed)
+    if found.failed:
+        say_error(f"{counted(len(found.failed), 'picture')} failed, measured: {found.pictures}")
+        raise SystemExit(1)
+
+
+def say_failed(failed: Mapping[str, str]) -> None:
+    """A line for each picture, with its path."""
+    for path, reason in failed.items():
+        say_error(reason if path in reason else f"{path}: {reason}")
+
+
+def say_next(found: Sequence[Advice], model: str, options: ModelOptions, quiet: bool) -> None:
+    """The command that follows."""
+    if found:
+        method, _, layer = found[0].way.partition(" ")
+        asked = ["--model", model, "--method", method, *(["--layer", layer] if layer else [])]
+        asked += options.given()
+        say_note(f"use it: camlucida explain PHOTO {shlex.join(asked)}", quiet)

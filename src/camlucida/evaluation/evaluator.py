@@ -1,0 +1,192 @@
+"""What measures say of the maps of one picture."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from camlucida.errors import CamlucidaError, LayerError, OptionError, setting
+from camlucida.evaluation.masks import mask_of
+from camlucida.evaluation.picture_trials import Bench, Shown, Way
+from camlucida.evaluation.randomise import randomised
+from camlucida.evaluation.scorer import Count
+from camlucida.models.inputs import input_size, prepare
+from camlucida.pipeline.explainer import Explainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from camlucida.evaluation.dataset import Item
+    from camlucida.metrics.registry import Metric
+
+Measures = Sequence[tuple["Metric", Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the measures say of one way and one picture; ``seconds`` is what the map of that way takes alone.
+
+    ``path`` is the picture's, and of a mosaic that of the picture which is looked for. ``key`` tells what was
+    measured from all else that bears this path. ``predicted`` is the model's top class, and ``right`` whether
+    it is the one that the picture is of, if that is known. ``score`` is what the model returns for the class,
+    and ``probability`` None where nobody can say what makes one of it.
+    """
+
+    path: str
+    way: str
+    index: int
+    probability: float | None
+    values: Mapping[str, float]
+    seconds: float
+    key: str = ""
+    predicted: int | None = None
+    right: bool | None = None
+    score: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """An input (channels, height, width) that is there already, its class, and where that is shown, if known.
+
+    ``path`` and ``key`` are those of its rows.
+    """
+
+    path: str
+    picture: Tensor
+    target: int | None = None
+    mask: Tensor | None = None
+    key: str = ""
+
+
+def key_of(item: Item | Given) -> str:
+    """What tells it from all others: another class, box or mask, or a file that was changed, is another."""
+    if isinstance(item, Given):
+        return item.key or item.path
+    files = [(str(path), *_state(path)) for path in (item.path, item.mask) if path]
+    told = json.dumps([files, item.target, item.boxes])
+    return blake2b(told.encode(), digest_size=8).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file, zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+class Judge:
+    """A model, the ways to make maps of it, and what those are measured by."""
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        ways: Sequence[Way],
+        measures: Measures,
+        seed: int = 0,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.explainer, self.ways, self.measures, self.seed = explainer, ways, measures, seed
+        self.count = Count()
+        self._bench = Bench(explainer, ways, self._drawn_anew, self.count, seed, options)
+        self._seconds: dict[Way, float] = {}
+        self._copies: list[Explainer] = []
+        self._like: Tensor | None = None
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Refuse measures that need to know where the object is, if nothing says so for one of the pictures.
+
+        Raises:
+            OptionError: so it is.
+        """
+        names = [measure.name for measure, _ in self.measures if "mask" in measure.needs]
+        blind = next((item for item in items if not item.boxes and item.mask is None), None)
+        if names and blind:
+            raise OptionError(
+                f"{', '.join(names)} needs to know where the object is, and nothing says so for {blind.path}: "
+                f"give a table with boxes, or masks ({setting('masks', 'FOLDER')})"
+            )
+
+    def rows(self, item: Item | Given, wanted: Mapping[Way, Measures] | None = None) -> list[Row]:
+        """A row for each way; of ``wanted`` alone, by the measures there, if some are known already.
+
+        Raises:
+            CamlucidaError: the picture cannot be read or explained, or its mask does not fit.
+            OptionError: a measure needs a mask and there is none.
+        """
+        given = item if isinstance(item, Given) else self._read(item)
+        blind = [measure.name for measure, _ in self.measures if given.mask is None and "mask" in measure.needs]
+        if blind:
+            raise OptionError(
+                f"{', '.join(blind)} needs to know where the object is in {given.path}: give boxes or masks"
+            )
+        self._like = given.picture
+        asked = dict.fromkeys(self.ways, self.measures) if wanted is None else wanted
+        shown = Shown(replace(self._bench, ways=list(asked)), given.picture, given.target, given.mask)
+        right = None if given.target is None else shown.predicted == given.target
+        rows = []
+        for way, measures in asked.items():
+            trial = shown.trial(way)
+            values = {measure.name: measure.run(trial, settings) for measure, settings in measures}
+            known = shown.probability if shown.is_probability else None
+            said = (given.path, str(way), shown.index, known, values)
+            beside = (key_of(item), shown.predicted, right, trial.logit)
+            rows.append(Row(*said, self._timed(shown, way), *beside))
+        return rows
+
+    @cached_property
+    def refusal(self) -> CamlucidaError | None:
+        """Why any picture would be refused: a method that does not fit the layer, an option out of its range.
+
+        Tried on a picture of noise, with a mask in its middle; what goes wrong with that in other ways says
+        nothing.
+        """
+        size = input_size(self.explainer.adapter)
+        noise = torch.randn(*size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+        down, across = size[1] // 4, size[2] // 4
+        mask = torch.zeros(size[1], size[2], dtype=torch.bool)
+        mask[down : size[1] - down, across : size[2] - across] = True
+        like = next(self.explainer.module.parameters(), noise)
+        try:
+            self.rows(Given("noise", noise.to(like.device, like.dtype), None, mask))
+        except (LayerError, OptionError) as error:
+            return error
+        except Exception:  # noqa: BLE001 - the user's own model is run
+            return None
+        return None
+
+    def _read(self, item: Item) -> Given:
+        prepared = prepare(item.path, self.explainer.adapter, self.explainer.preprocess)
+        return Given(str(item.path), prepared.tensor, item.target, mask_of(item, prepared.frame))
+
+    def _timed(self, shown: Shown, way: Way) -> float:
+        """Timed once, on the first picture, where a map was made before."""
+        if way not in self._seconds:
+            begun = time.perf_counter()
+            shown.maps([way], shown.picture[None])
+            self._seconds[way] = time.perf_counter() - begun
+        return self._seconds[way]
+
+    def _drawn_anew(self) -> Sequence[Explainer]:
+        """Copies of the model, whose layers are read as the model's own: nothing is found out about them."""
+        if not self._copies:
+            assert self._like is not None, "asked for by a picture"
+            names = {way.layer for way in self.ways if not way.is_floor}
+            layers = {one for name in names for one in self.explainer.layer_names(name, self._like)}
+            with self.explainer.run_with_all():
+                judged = {name: self.explainer.known.judged(name, self._like) for name in layers}
+            layouts = {name: one.layout for name, one in judged.items() if one}
+            default = "+".join(self.explainer.layer_names(None, self._like))
+            for module in randomised(self.explainer.module, seed=self.seed):
+                self._copies.append(self.explainer.twin(module, default, lambda name, *_: layouts[name]))
+        return self._copies

@@ -1,0 +1,245 @@
+"""What is known of the layers of one model: found out once, looked at again when the model has changed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from camlucida.capture.custom_layout import Read, Reshaped
+from camlucida.capture.layout import Layout
+from camlucida.capture.strides import Strides
+from camlucida.errors import LayerError, one_of
+from camlucida.health import Finding, layer_chosen, layout_unsure, uneven_grid
+from camlucida.images import Size, size_of
+from camlucida.layers.cache_entries import Entries
+from camlucida.layers.default_layer import THOROUGH, Choice, choose, nearest
+from camlucida.layers.evenness import probe_evenly
+from camlucida.layers.fingerprint import Changes
+from camlucida.layers.layer_errors import changed, offered, without_gradient, without_positions
+from camlucida.layers.live_positions import Look, Seen, look
+from camlucida.layers.probe import Judged
+from camlucida.layers.repeatability import not_the_same
+from camlucida.layers.run_mode import MANNERS, Manner, Refused, refusal
+from camlucida.layers.survey import Logits, Survey, survey
+
+T = TypeVar("T")
+_KEPT = 4  # sizes of input whose surveys are kept in memory
+
+
+class Known:
+    """The layers of ``module``.
+
+    With a ``key``, which tells a named model from all others, what is found out is kept on disk too. ``read``
+    says how named layers are read; ``embeds`` that the model returns an embedding. ``manner`` is how it lets
+    itself be run, and ``findings`` say what there is to know of that. ``strides`` are those noted while it ran.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        logits_of: Logits,
+        key: Mapping[str, Any] | None = None,
+        read: Read | None = None,
+        embeds: bool = False,
+    ) -> None:
+        self._module, self._logits_of, self._read = module, logits_of, read
+        self._entries = Entries(module, key)
+        self._seen: OrderedDict[Size, Seen] = OrderedDict()
+        self._changes = Changes(module)
+        self._embeds = embeds
+        self.strides: dict[Size, Strides] = {}
+        self.manner: Manner = MANNERS[0]
+        self.findings: tuple[Finding, ...] = ()
+
+    def default(self, like: Tensor) -> Choice:
+        """The layers to look at when none is named, for inputs like ``like`` (channels, height, width).
+
+        Raises:
+            LayerError: the model has none.
+        """
+        return self._again_if_changed(partial(self._default, like))
+
+    def _default(self, like: Tensor) -> Choice:
+        entry = self._entries.at(like, self.manner)
+        if not entry.default:
+            choice = choose(self.survey(like), partial(self._probe, like), partial(self.look, like))
+            entry.default, entry.remarks = tuple(choice.judged), choice.remarks
+            entry.judged.update(choice.judged)
+            self._entries.keep(like, entry)
+        return Choice({name: entry.judged[name] for name in entry.default}, entry.remarks)
+
+    def judged(self, name: str, like: Tensor) -> Judged | None:
+        """What the layer called ``name`` returns, and how sure that is; None if it does not return one tensor,
+        once, of which the capture says more.
+
+        Raises:
+            LayerError: there is no such layer, or it has no positions.
+        """
+        self.check(name)
+        return self._again_if_changed(partial(self._judged, name, like))
+
+    def _judged(self, name: str, like: Tensor) -> Judged | None:
+        entry = self._entries.at(like, self.manner)
+        if name not in entry.judged:
+            seen = self.survey(like)
+            place = next((place for place in seen.places if place.name == name), None)
+            if place is not None and len(place.shapes) == 1 and place.calls == 1:
+                found = self._probe(like, {name: place.layouts}, 1) if place.layouts else {}
+                if name in found and found[name].verdict != "verified":
+                    found = self._probe(like, {name: place.layouts}, THOROUGH)
+                if name not in found or found[name].verdict == "contradicted":
+                    offer = self._offer(name, like)
+                    raise LayerError(without_positions(seen, name, found.get(name), offer))
+                entry.judged.update(found)
+                self._entries.keep(like, entry)
+        return entry.judged.get(name)
+
+    def check(self, name: str) -> str:
+        """``name``, if the model has such a layer.
+
+        Raises:
+            LayerError: it has none; close names are offered.
+        """
+        names = [known for known, _ in self._module.named_modules() if known]
+        if name not in names:
+            raise LayerError(one_of("layer", name, names, "`camlucida layers MODEL` lists them all"))
+        return name
+
+    def _check_gradient(self, name: str, like: Tensor) -> None:
+        """Refuse a layer on no position of which the score depends."""
+        judged = self._judged(name, like)
+        if judged is None:
+            return
+        grid, others = judged.layout.grid, judged.layout.prefix + judged.layout.suffix
+        if judged.alive * (grid[0] * grid[1] + others) < others + 0.5:
+            raise LayerError(without_gradient(name, self._offer(name, like)))
+
+    def survey(self, like: Tensor) -> Survey:
+        """All layers."""
+        return self._seen_at(like).survey
+
+    def _seen_at(self, like: Tensor) -> Seen:
+        size = size_of(like)
+        if size not in self._seen:
+            self._seen[size] = Seen(survey(self._module, like, self._logits_of))
+            manner = self._seen[size].survey.manner
+            self.manner = replace(manner, recording=manner.recording or self.manner.recording)
+            while len(self._seen) > _KEPT:
+                self._seen.popitem(last=False)
+        self._seen.move_to_end(size)
+        return self._seen[size]
+
+    def look(self, like: Tensor, names: Sequence[str]) -> Mapping[str, Look]:
+        """On how many positions of these layers the score depends; each is looked at once."""
+        seen = self._seen_at(like)
+        new = [name for name in dict.fromkeys(names) if name not in seen.looks]
+        if new:
+            run = partial(look, self._module, like, self._logits_of, seen.survey, new)
+            found = self._in_some_manner(like, run)
+            seen.looks |= {
+                name: replace(one, class_map=one.class_map and not self._embeds)
+                for name, one in found.layers.items()
+            }
+            if (found.apart or seen.survey.drew) and not self.findings:
+                self.findings, alone = not_the_same(self._module, like, self._logits_of, self.manner)
+                self.manner = replace(self.manner, single=alone or self.manner.single)
+        return seen.looks
+
+    def look_at(
+        self, names: Sequence[str], like: Tensor, needs: Collection[str], chosen: bool = True
+    ) -> dict[str, tuple[Finding, ...]]:
+        """Make sure of layers before a capture with such ``needs``, and say what there is to know of each.
+
+        ``chosen`` says that they are the default, of which there may be something to say.
+
+        Raises:
+            LayerError: one has no positions, or no gradient where that is needed.
+        """
+        self._forget_if_rebuilt()
+        notes: dict[str, tuple[Finding, ...]] = {}
+        for name in names:
+            judged = None if self._read else self.judged(name, like)
+            if judged is None:
+                continue
+            entry = self._entries.at(like, self.manner)
+            if "gradients" in needs and not (name in entry.default and len(entry.default) > 1):
+                self._again_if_changed(partial(self._check_gradient, name, like))
+            sure = judged.verdict == "verified"
+            unsure = [] if sure else [layout_unsure(name, str(judged.layout), judged.verdict)]
+            unsure += [uneven_grid(entry.uneven)] if entry.uneven else []
+            remarks = entry.remarks if chosen and name in entry.default else ()
+            notes[name] = (*unsure, *(layer_chosen(name, one) for one in remarks), *self.findings)
+        if "bias_terms" in needs:
+            self.default(like)
+        return notes
+
+    def layout_of(self, like: Tensor, name: str, tensor: Tensor) -> Layout | Reshaped:
+        """The layout of what the layer has returned, a batch, once ``look_at`` has been called.
+
+        Raises:
+            LayerError: it returns something else than before.
+        """
+        if self._read:
+            return self._read(name, tensor, size_of(like))
+        layout = self._entries.at(like, self.manner).judged[name].layout
+        if not layout.fits(tuple(tensor.shape)):
+            raise LayerError(changed(name, tuple(tensor.shape), layout))
+        return layout
+
+    def all(self, like: Tensor) -> dict[str, Judged]:
+        """What the probe says of every layer that may have positions."""
+        places = [place for place in self.survey(like).places if place.layouts and place.calls == 1]
+        return self._probe(like, {place.name: place.layouts for place in places}, 1)
+
+    def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int) -> dict[str, Judged]:
+        looks = self.look(like, list(layouts))
+        run = partial(probe_evenly, self._module, like, layouts, draws, self.survey(like))
+        found, self._entries.at(like, self.manner).uneven = self._in_some_manner(like, run)
+        return {name: replace(one, alive=looks[name].alive) for name, one in found.items()}
+
+    def _in_some_manner(self, like: Tensor, do: Callable[[Manner], T]) -> T:
+        """What ``do`` gives; with gradients recording where the model asks for them.
+
+        Raises:
+            ModelError: the model cannot be run.
+        """
+        why = Refused("", "")
+        for recording in dict.fromkeys((self.manner.recording, True)):
+            manner = replace(self.manner, recording=recording)
+            try:
+                found = do(manner)
+            except Refused as refused:
+                why = refused
+                continue
+            self.manner = manner
+            return found
+        raise refusal(self._module, like, why)
+
+    def _again_if_changed(self, find: Callable[[], T]) -> T:
+        """What ``find`` finds; where it refuses and weights have changed since, once more from the start."""
+        self._forget_if_rebuilt()
+        try:
+            return find()
+        except LayerError:
+            if not self._changes.of_weights():
+                raise
+            self._forget()
+        return find()
+
+    def _forget_if_rebuilt(self) -> None:
+        if self._changes.of_parts():
+            self._forget()
+
+    def _forget(self) -> None:
+        self._seen.clear()
+        self._entries.clear()
+        self.strides.clear()
+        self.findings = ()
+
+    def _offer(self, name: str, like: Tensor) -> str:
+        return offered(nearest(self.survey(like), name, partial(self.look, like)))

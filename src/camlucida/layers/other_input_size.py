@@ -1,0 +1,72 @@
+"""What is known of layers from one size of input, for another: the same axes, another grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from camlucida.capture.borrow import in_this_thread, lent
+from camlucida.capture.hooks import hooked, tensors_in
+from camlucida.capture.layout import Layout, is_grid, readings
+from camlucida.images import size_of
+from camlucida.layers.cache import Entry
+from camlucida.layers.run_mode import Manner, Refused, run
+from camlucida.layers.trace import Shape
+
+
+def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entry | None:
+    """The entry with the grids that inputs like ``like`` (channels, height, width) give, from one forward.
+
+    None where a layer returns something else now, where more than one grid would fit, or where the picture may
+    lie elsewhere in the grid: then all is found out anew.
+    """
+    if known.uneven:
+        return None
+    shapes = _shapes(module, like, known, manner)
+    size = size_of(like)
+    judged = {}
+    for name, one in known.judged.items():
+        layout = _grown(one.layout, shapes.get(name), size)
+        if layout is not None:
+            judged[name] = replace(one, layout=layout)
+    resized = {name: one.layout.grid for name, one in judged.items() if not is_grid(one.layout.grid, size)}
+    if resized and all(known.judged[name].layout.grid == grid for name, grid in resized.items()):
+        return None  # it resizes inside, and may pad
+    return Entry(known.default, known.remarks, judged) if set(known.default) <= set(judged) else None
+
+
+def _shapes(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> dict[str, Shape]:
+    """What each known layer returns, of layers that return one tensor, once."""
+    found: dict[str, list[Shape]] = {name: [] for name in known.judged}
+
+    def noting(name: str):  # type: ignore[no-untyped-def]
+        return in_this_thread(
+            lambda _part, _args, output: found[name].extend(tuple(one.shape) for one in tensors_in(output))
+        )
+
+    with lent(module):
+        for name in found:
+            hooked(module.get_submodule(name), noting(name))
+        try:
+            run(module, like[None].clone(), manner)
+        except Refused:
+            return {}
+    return {name: shapes[0] for name, shapes in found.items() if len(shapes) == 1}
+
+
+def _grown(layout: Layout, shape: Shape | None, size: tuple[int, int]) -> Layout | None:
+    if shape is None:
+        return None
+    if layout.kind in ("NCHW", "NHWC"):
+        found = (
+            readings(shape, 1, size, "first" if layout.kind == "NCHW" else "last") if len(shape) == 4 else []
+        )
+        return found[0] if found else None
+    others = layout.prefix + layout.suffix
+    fitting = [one for one in readings(shape, 1, size) if one.kind == layout.kind and one.prefix == others]
+    exact = [
+        one for one in fitting if not any(side % cells for side, cells in zip(size, one.grid, strict=True))
+    ]
+    chosen = exact or fitting
+    return replace(layout, grid=chosen[0].grid) if len(chosen) == 1 else None

@@ -1,0 +1,37 @@
+"""Whether a model gives the same numbers for the same picture: again, and in other company."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from camlucida.capture.borrow import lent
+from camlucida.health import Finding, draws_lots, leans_on_batch
+from camlucida.layers.run_mode import Manner, run
+from camlucida.layers.survey import BATCH, Logits, shown
+
+_APART = 1e-3  # of the logits' spread
+
+
+def repeats(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner) -> tuple[bool, bool]:
+    """Whether the same input, run again alone, and run beside another, gives the same logits."""
+    with lent(module), torch.no_grad():
+        alone, again = (logits_of(run(module, shown(like, 1, manner), manner))[0] for _ in range(2))
+        beside = alone if manner.single else logits_of(run(module, shown(like, BATCH, manner), manner))[0]
+    return alike(alone, again), alike(alone, beside)
+
+
+def not_the_same(
+    module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
+) -> tuple[tuple[Finding, ...], bool]:
+    """Why the same input has given two outputs, as findings, and whether pictures are to be run alone."""
+    again, beside = repeats(module, like, logits_of, manner)
+    if not again:
+        return (draws_lots(),), False
+    return ((), False) if beside else ((leans_on_batch(),), True)
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two runs gave the same logits, but for rounding."""
+    spread = max(float(one.max() - one.min()), float(one.abs().max()) * 1e-3)
+    return one.shape == other.shape and float((one - other).abs().max()) <= _APART * spread + 1e-12

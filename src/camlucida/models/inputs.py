@@ -1,0 +1,141 @@
+"""A picture, or a ready tensor, as a model's input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from camlucida import images
+from camlucida.errors import OptionError, PictureError, one_of
+from camlucida.images import Frame, size_of
+from camlucida.models.adapter import Adapter, tutorial_preprocess
+from camlucida.models.changed_preprocessing import changed
+from camlucida.models.checkpoint_config import numbers_in
+from camlucida.models.device import place_of
+from camlucida.models.preprocessing import (
+    channels_of,
+    known_channels,
+    preprocessing,
+    size_given,
+    warn_of_doubt,
+    with_preprocess,
+)
+from camlucida.models.preprocessing_recipe import Preprocess
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from camlucida.health import Finding
+
+
+_NAMED = ("model", "tutorial")
+_USUAL = (224, 224)  # of an input where nobody says
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The model's input (channels, height, width), where it lies, the picture if there is one, and its file.
+
+    ``number`` is its place among the pictures asked for. ``notes`` are findings from reading the picture.
+    """
+
+    tensor: Tensor
+    frame: Frame
+    picture: Image | None
+    source: Path | None
+    number: int = 0
+    notes: tuple[Finding, ...] = ()
+
+
+def prepared_by(preprocess: Any, adapter: Adapter) -> Adapter:
+    """The adapter with the preprocessing meant by "model", "tutorial", a mapping of what is to be changed in
+    the model's own (see ``changed``), a torchvision Compose or preset, or an image processor.
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    if isinstance(preprocess, str):
+        if preprocess not in _NAMED:
+            raise OptionError(one_of("preprocess", preprocess, list(_NAMED), f"it is {' or '.join(_NAMED)}"))
+        if preprocess == "tutorial":
+            return with_preprocess(adapter, tutorial_preprocess)
+        warn_of_doubt(adapter.preprocess)
+        return adapter
+    if isinstance(preprocess, Mapping):
+        timms = "input_size" in preprocess  # what resolve_data_config returns
+        numbers = dict(numbers_in(preprocess)) if timms else preprocess
+        return with_preprocess(adapter, changed(adapter.preprocess, numbers, channels_of(adapter), "the user"))
+    return with_preprocess(adapter, preprocessing(preprocess, known_channels(adapter)))
+
+
+def input_size(adapter: Adapter) -> tuple[int, int, int]:
+    """The input (channels, height, width) that the model's preprocessing gives, or its library says."""
+    return adapter.input_size or size_given(adapter.preprocess, (channels_of(adapter), *_USUAL))
+
+
+def listed(pictures: Any) -> list[Any]:
+    """One picture or many, as a list; a tensor of four dimensions is a batch."""
+    if isinstance(pictures, Tensor):
+        return list(pictures) if pictures.ndim == 4 else [pictures]
+    if isinstance(pictures, (list, tuple)):
+        return [one for item in pictures for one in (listed(item) if isinstance(item, Tensor) else [item])]
+    return [pictures]
+
+
+def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> Prepared:
+    """One picture made ready, on the model's device and in its dtype.
+
+    Raises:
+        PictureError: it cannot be read, or does not fit the model.
+    """
+    place = place_of(adapter.module)
+    if isinstance(picture, Tensor):
+        tensor = _checked(picture, adapter)
+        frame = Frame.whole(size_of(tensor))
+        return Prepared(tensor.to(place.device, place.dtype), frame, None, None)
+    loaded = images.opened(picture)
+    tensor, frame = preprocess(loaded.picture)
+    source = Path(picture) if isinstance(picture, (str, Path)) else None
+    return Prepared(tensor.to(place.device, place.dtype), frame, loaded.picture, source, notes=loaded.notes)
+
+
+def batches(prepared: Sequence[Prepared], size: int) -> Iterator[tuple[int, list[Prepared]]]:
+    """Neighbours of one input size, at most ``size`` of them, with the index of the first."""
+    start = 0
+    while start < len(prepared):
+        shape = prepared[start].tensor.shape
+        stop = start + 1
+        while stop < min(start + size, len(prepared)) and prepared[stop].tensor.shape == shape:
+            stop += 1
+        yield start, list(prepared[start:stop])
+        start = stop
+
+
+def _checked(tensor: Tensor, adapter: Adapter) -> Tensor:
+    channels = None if adapter.input_size is None else adapter.input_size[0]
+    if tensor.ndim != 3 or not tensor.is_floating_point() or channels not in (None, tensor.shape[0]):
+        wanted = "channels" if channels is None else channels
+        raise PictureError(
+            f"a tensor is the model's input as it is, float ({wanted}, height, width), got {tensor.dtype} "
+            f"{tuple(tensor.shape)}: normalise it, or pass the picture itself"
+        )
+    return tensor
+
+
+def visible(tensor: Tensor, adapter: Adapter) -> Tensor:
+    """The input as a picture's bytes: its normalisation undone, or stretched where none is known."""
+    tensor = tensor.detach().float()
+    if adapter.normalisation is None:
+        low, high = tensor.min(), tensor.max()
+        visible = (tensor - low) / (high - low).clamp(min=torch.finfo(tensor.dtype).tiny)
+    else:
+        mean, deviation = (
+            torch.as_tensor(values).to(tensor).view(-1, 1, 1) for values in adapter.normalisation
+        )
+        visible = tensor * deviation + mean
+    return visible.clamp_(0, 1).mul_(255).round_().byte()

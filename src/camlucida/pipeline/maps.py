@@ -1,0 +1,151 @@
+"""From what was captured to maps: every method, layer and target of one batch, smoothed and fused as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from camlucida.health import (
+    Finding,
+    Noted,
+    no_component,
+    saturated,
+    single_layer,
+    with_sign_notes,
+    zero_gradient,
+)
+from camlucida.heatmaps.heatmap import fuse, limit, principal_component, reduce, sign_clarity
+from camlucida.heatmaps.smoothing import VIEWS, merge
+from camlucida.images.frame import EVEN, Cells, size_of
+from camlucida.targets.base import ClassProbability
+
+if TYPE_CHECKING:
+    from camlucida.capture.capture import Capture, Captured
+    from camlucida.registry import Entry
+
+Key = tuple[int, int, int]  # layer, method, target
+Methods = Sequence[tuple["Entry", Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The map of one picture (height, width), its spread over views if there are any, and what was noted.
+
+    ``cells`` says where its cells lie on the input, as in ``images.Frame``.
+    """
+
+    heatmap: Tensor
+    notes: tuple[Finding, ...]
+    spread: Tensor | None = None
+    cells: Cells = EVEN
+
+
+def maps_of(
+    caught: Capture, methods: Methods, aims: Sequence[Sequence[int]], eigen: bool
+) -> dict[Key, list[Mapped]]:
+    """A map for each picture of the batch, by layer, method and target; each computed once.
+
+    ``aims[m][t]`` is the row of the capture's targets that method m explains for target t.
+    """
+    found: dict[Key, list[Mapped]] = {}
+    for place, row in enumerate(caught.captured):
+        for m, (entry, settings) in enumerate(methods):
+            result: Any = None
+            for t, aim in enumerate(aims[m]):
+                captured = row[aim]
+                if t and entry.classless:
+                    found[place, m, t] = found[place, m, 0]
+                    continue
+                if t == 0 or entry.returns != "weights":  # weights are of all targets at once
+                    result = entry.run(captured, settings)
+                values, noted = _heatmaps(entry, result, captured.activations, aim, eigen)
+                notes = [
+                    (*noted[i], *_notes(caught, entry, captured, (place, aim, i))) for i in range(len(values))
+                ]
+                cells = caught.cells(size_of(values))
+                found[place, m, t] = [
+                    Mapped(one, note, cells=cells)
+                    for one, note in zip(values.cpu().float(), notes, strict=True)
+                ]
+    return found
+
+
+def _heatmaps(
+    entry: Entry, result: Any, activations: Tensor, target: int, eigen: bool
+) -> tuple[Tensor, tuple[tuple[Finding, ...], ...]]:
+    """The maps (batch, height, width) in a method's result, and its findings for each picture."""
+    noted = result if isinstance(result, Noted) else Noted(result, ((),) * len(result))
+    if entry.returns == "heatmap":
+        more = (no_component(entry.name),) if eigen else ()
+        return noted.values, tuple((*one, *more) for one in noted.notes)
+    values = noted.values
+    contributions = values[:, target, :, None, None] * activations if entry.returns == "weights" else values
+    summed = reduce(contributions)
+    if not eigen:
+        return summed, noted.notes
+    component = principal_component(contributions, summed)
+    signed = with_sign_notes(component, sign_clarity(component, summed))
+    return component, tuple((*a, *b) for a, b in zip(noted.notes, signed.notes, strict=True))
+
+
+def _notes(caught: Capture, entry: Entry, captured: Captured, which: Key) -> tuple[Finding, ...]:
+    """What is known of a map from how it came about."""
+    place, t, i = which
+    notes: list[Finding] = []
+    if "gradients" in entry.needs and captured.gradients is not None and not bool(captured.gradients[i].any()):
+        notes.append(zero_gradient())
+    if isinstance(caught.bound[t][i], ClassProbability) and not entry.classless:
+        notes += saturated(float(caught.scores[t][i]))
+    return (*notes, *caught.notes(place, entry.needs, i))
+
+
+def merged(
+    by_layer: Sequence[list[Mapped]], entry: Entry, aug: bool = False, parts: bool = False
+) -> list[Mapped]:
+    """One map a picture from those of several layers and, with ``aug``, of six views of each picture.
+
+    The layers' maps of each view are made one before the views are, so that the spread is that of the map.
+    ``parts`` says that the layers carry the score together: then their contributions are added as they are.
+    Layers in a row are scaled first, each to the largest magnitude of its mean over the views.
+    """
+    step = VIEWS if aug else 1
+    found = []
+    for start in range(0, len(by_layer[0]), step):
+        views = [maps[start : start + step] for maps in by_layer]
+        notes = tuple(dict.fromkeys(note for maps in views for note in maps[0].notes))
+        if entry.fusion == "product" and len(views) == 1:
+            notes = (*notes, single_layer(entry.name))
+        cells = max((maps[0] for maps in views), key=lambda one: one.heatmap.numel()).cells
+        fused = _of_layers(views, entry, parts)
+        mean, spread = merge(torch.stack(fused), cells) if aug else (fused[0], None)
+        # No view of its batch, nor shared with another target.
+        found.append(Mapped(mean.clone(), notes, spread, cells))
+    return found
+
+
+def _of_layers(mapped: Sequence[Sequence[Mapped]], entry: Entry, parts: bool) -> list[Tensor]:
+    """One map for each view, from those of each layer.
+
+    To a product what speaks against counts nothing: two such would make one that speaks for.
+    """
+    layers = [[one.heatmap for one in maps] for maps in mapped]
+    boxes = [maps[0].cells.box for maps in mapped]
+    if len(layers) == 1:
+        return layers[0]
+    if entry.fusion == "product":
+        views = [[one.clamp(min=0) for one in view] for view in zip(*layers, strict=True)]
+        return [fuse(view, "product", "picture", boxes) for view in views]
+    if parts and not entry.classless:
+        most = max(maps[0].numel() for maps in layers)
+        scales = [most / maps[0].numel() / len(layers) for maps in layers]  # evidence an area, and a sum
+    else:
+        means = [merge(torch.stack(maps))[0] if len(maps) > 1 else maps[0] for maps in layers]
+        scales = [one or 1.0 for one in limit(means, "picture", entry.signed)]
+    return [
+        fuse([one / scale for one, scale in zip(view, scales, strict=True)], boxes=boxes)
+        for view in zip(*layers, strict=True)
+    ]

@@ -1,0 +1,249 @@
+"""What is explained: a number made from the logits, fixed once from the plain forward.
+
+A target *binds* to one picture's logits before any noise, view or mask, and what it binds to is a
+callable ``logits (batch, classes) -> (batch,)`` whose gradient and value the methods use.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex
+
+from camlucida.errors import CamlucidaError, TargetError, setting
+from camlucida.targets.class_names import absent, index_of, short_name
+from camlucida.targets.probabilities import Activation, Rule, by_rule, last_activation, rule_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Target(Protocol):
+    """Anything with ``bind``; the ready ones are below."""
+
+    def bind(self, outputs: Tensor, picture: int) -> Bound: ...
+
+
+class Bound(Protocol):
+    """A target fixed for one picture; ``index`` is the class it speaks of, None if of no single one."""
+
+    @property
+    def index(self) -> int | None: ...
+
+    def __call__(self, outputs: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """The logit of class ``index``, given by its index or its name."""
+
+    index: Any
+
+    def bind(self, outputs: Tensor, picture: int) -> ClassScore:
+        _check(self.index, outputs)
+        return self
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return outputs[:, self.index]
+
+
+@dataclass(frozen=True)
+class TopClass:
+    """The logit of whichever class scores highest on the plain picture, or second highest for ``place`` 2."""
+
+    place: int = 1
+
+    def bind(self, outputs: Tensor, picture: int) -> ClassScore:
+        _check(0, outputs)
+        if not 1 <= self.place <= outputs.shape[1]:
+            raise TargetError(f"this model has {outputs.shape[1]} classes and no number {self.place} of them")
+        return ClassScore(int(outputs[picture].argsort(descending=True, stable=True)[self.place - 1]))
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """The probability of class ``index``, given by its index or its name.
+
+    Its gradient vanishes where the model is certain. ``activation`` says what makes probabilities of the
+    model's outputs; "auto" takes what the Explainer was told, or sees for itself.
+    """
+
+    index: Any
+    activation: Activation = "auto"
+    rule: Rule | None = None
+
+    def bind(self, outputs: Tensor, picture: int) -> ClassProbability:
+        _check(self.index, outputs)
+        rule = rule_of(outputs[picture : picture + 1], self.activation, last_activation(outputs))
+        if rule is None:
+            raise TargetError(
+                "whether this model's outputs are probabilities cannot be told: say what makes them such "
+                f"({setting('activation', 'softmax')}, or sigmoid), or explain the score (ClassScore)"
+            )
+        return replace(self, rule=rule)
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return by_rule(outputs, self.rule or "softmax")[:, self.index]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Why class ``index`` and not class ``other``: the difference of their logits. Both by index or name."""
+
+    index: Any
+    other: Any
+
+    def bind(self, outputs: Tensor, picture: int) -> Contrast:
+        _check(self.index, outputs)
+        _check(self.other, outputs)
+        return self
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return outputs[:, self.index] - outputs[:, self.other]
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A function of the user's own, ``logits (batch, classes) -> (batch,)``."""
+
+    function: Callable[[Tensor], Tensor]
+    index: None = None
+
+    def bind(self, outputs: Tensor, picture: int) -> Custom:
+        return self
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        with self._blamed(outputs):
+            score = self.function(outputs)
+        shape = getattr(score, "shape", None)
+        if shape != outputs.shape[:1]:
+            raise TargetError(
+                f"a target turns logits {tuple(outputs.shape)} into one number a picture, shape "
+                f"{tuple(outputs.shape[:1])}, but this one gave "
+                f"{type(score).__name__ if shape is None else tuple(shape)}: "
+                "return for example `logits[:, 3]`"
+            )
+        return score
+
+    @contextmanager
+    def _blamed(self, outputs: Tensor) -> Iterator[None]:
+        """What the user's function raises, told as what it was given."""
+        try:
+            yield
+        except CamlucidaError:
+            raise
+        except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise TargetError(
+                f"a target's function gets outputs {tuple(outputs.shape)} and returns one number a picture, "
+                f"and this one raised {type(error).__name__} ({error}): write for example `outputs @ reference`"
+            ) from error
+
+
+@dataclass(frozen=True)
+class PerPicture:
+    """A target of its own for each picture, in the order of the pictures."""
+
+    targets: Sequence[Any]
+
+    def of(self, count: int) -> Sequence[Any]:
+        """The targets, if there is one for each of ``count`` pictures."""
+        if len(self.targets) != count:
+            raise TargetError(
+                f"PerPicture needs a target for each picture, got {len(self.targets)} for {count} pictures"
+            )
+        return self.targets
+
+
+def resolve(target: Any, labels: Sequence[str] | None, activation: Activation = "auto") -> Target:
+    """The target meant by None (top class), an index, a name or part of one, a Target or a callable.
+
+    Of text "A - B" is the contrast of two classes, unless a class is called so; ``index_of`` has the rest.
+    ``activation`` is what makes probabilities of the model's outputs.
+
+    Raises:
+        TargetError: no class, or more than one, has such a name.
+    """
+    if target is None:
+        return TopClass()
+    if isinstance(target, bool):
+        raise TargetError("a target is a class index, a class name, a Target or a callable, got a bool")
+    if isinstance(target, SupportsIndex) and not getattr(target, "shape", ()):
+        return ClassScore(operator.index(target))
+    if isinstance(target, str):
+        return _of_text(target, labels)
+    if isinstance(target, (ClassScore, Contrast, ClassProbability)):
+        return _with_indices(target, labels, activation)
+    if hasattr(target, "bind"):
+        bindable: Target = target
+        return bindable
+    if callable(target):
+        return Custom(target)
+    if getattr(target, "shape", ()) or isinstance(target, (list, tuple)):
+        raise TargetError(
+            f"a target is one class, got {type(target).__name__} of several: PerPicture([…]) gives each "
+            "picture a target of its own, and a list of targets explains each of them"
+        )
+    raise TargetError(
+        f"a target is a class index, a class name, a Target or a callable, got {type(target).__name__}"
+    )
+
+
+def _of_text(text: str, labels: Sequence[str] | None) -> ClassScore | Contrast:
+    """One class, or "A - B"; a class whose own name has such a line in it goes before."""
+    first, line, second = text.partition(" - ")
+    if line and not any(text.strip().lower() in label.lower() for label in labels or ()):
+        return Contrast(index_of(first, labels), index_of(second, labels))
+    return ClassScore(index_of(text, labels))
+
+
+def _with_indices(
+    target: ClassScore | Contrast | ClassProbability, labels: Sequence[str] | None, activation: Activation
+) -> Target:
+    """The same with indices in place of names, and with the model's activation unless it has its own."""
+    found: dict[str, Any] = {"index": _index(target.index, labels)}
+    if isinstance(target, Contrast):
+        found["other"] = _index(target.other, labels)
+    if isinstance(target, ClassProbability) and target.activation == "auto":
+        found["activation"] = activation
+    return replace(target, **found)
+
+
+def _index(given: Any, labels: Sequence[str] | None) -> int:
+    if isinstance(given, str):
+        return index_of(given, labels)
+    if isinstance(given, SupportsIndex) and not isinstance(given, bool) and not getattr(given, "shape", ()):
+        return operator.index(given)
+    raise TargetError(f"a class is given by its index or its name, got {type(given).__name__}")
+
+
+def for_pictures(
+    target: Any, labels: Sequence[str] | None, count: int, activation: Activation = "auto"
+) -> list[Target]:
+    """The target of each of ``count`` pictures: one for all, or each its own."""
+    if isinstance(target, PerPicture):
+        return [resolve(one, labels, activation) for one in target.of(count)]
+    return [resolve(target, labels, activation)] * count
+
+
+def said(bound: Bound, labels: Sequence[str] | None) -> str:
+    """What is explained, in few words: the class, two of them, or the name of the user's own function."""
+    if isinstance(bound, Contrast):
+        return f"{short_name(bound.index, labels)} − {short_name(bound.other, labels)}"
+    if isinstance(bound, ClassProbability):
+        return f"probability of {short_name(bound.index, labels)}"
+    if bound.index is not None:
+        return short_name(bound.index, labels)
+    return str(getattr(getattr(bound, "function", None), "__name__", "score")).replace("<lambda>", "score")
+
+
+def _check(index: int, outputs: Tensor) -> None:
+    if outputs.ndim != 2:
+        raise TargetError(
+            f"this model returns {tuple(outputs.shape)}, which is more than a score a class: give a target "
+            "that makes one number a picture of it, such as `lambda outputs: outputs[:, 3].mean(dim=(1, 2))`"
+        )
+    classes = outputs.shape[1]
+    if not 0 <= index < classes:
+        raise TargetError(absent(index, classes))

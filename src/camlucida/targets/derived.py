@@ -1,0 +1,98 @@
+"""Targets that methods make of the one that they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
+
+from camlucida.errors import OptionError, TargetError, one_of
+from camlucida.targets.base import ClassScore
+from camlucida.targets.probabilities import Activation, Rule, last_activation, log_by_rule, rule_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camlucida.targets.base import Bound, Target
+
+
+@dataclass(frozen=True)
+class Finer:
+    """What tells the class of ``target`` from those most like it, as Finer-CAM asks.
+
+    The logit of the class minus ``alpha`` times the mean of the ``references`` logits nearest to it, of the
+    other classes; in the order of the classes where two are equally near.
+
+    alpha: how much of what similar classes share is taken away, 0 for nothing
+    references: how many similar classes are compared with
+    """
+
+    target: Target
+    _: KW_ONLY
+    alpha: float = 0.6
+    references: int = 3
+
+    def bind(self, outputs: Tensor, picture: int) -> Margin:
+        bound = self.target.bind(outputs, picture)
+        if not isinstance(bound, ClassScore):
+            raise TargetError(
+                f"finercam compares the logits of classes and got {type(bound).__name__}: "
+                "give a class, or another method"
+            )
+        if self.references < 1 or outputs.shape[1] < 2:
+            raise TargetError(
+                f"finercam compares with at least one other class, got {self.references} of "
+                f"{outputs.shape[1] - 1}: set references to 1 or more"
+            )
+        apart = (outputs[picture] - outputs[picture, bound.index]).abs()
+        order = apart.argsort(stable=True).cpu().tolist()
+        nearest = [index for index in order if index != bound.index]
+        return Margin(bound.index, tuple(nearest[: self.references]), self.alpha)
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The logit of class ``index`` minus ``alpha`` times the mean logit of the classes ``others``."""
+
+    index: int
+    others: tuple[int, ...]
+    alpha: float
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return outputs[:, self.index] - self.alpha * outputs[:, list(self.others)].mean(dim=1)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A class's logit plus the logarithm of its probability (ReST), where ``target`` is the logit of a class.
+
+    Any other target stays as it is. ``activation`` makes probabilities of the model's outputs; where nobody can
+    say what does, softmax, as in the paper.
+
+    utility: rest adds the logarithm of the probability to the logit of a class, target explains it as it is
+    """
+
+    target: Target
+    activation: Activation = "auto"
+    _: KW_ONLY
+    utility: str = "rest"
+
+    def bind(self, outputs: Tensor, picture: int) -> Bound:
+        if self.utility not in ("rest", "target"):
+            raise OptionError(one_of("utility", self.utility, ["rest", "target"], "it is rest or target"))
+        bound = self.target.bind(outputs, picture)
+        if self.utility == "rest" and isinstance(bound, ClassScore):
+            own = outputs[picture : picture + 1]
+            rule = rule_of(own, self.activation, last_activation(outputs)) or "softmax"
+            return ResidualScore(bound.index, rule)
+        return bound
+
+
+@dataclass(frozen=True)
+class ResidualScore:
+    """The output of class ``index`` plus the logarithm of the probability that ``rule`` makes of it."""
+
+    index: int
+    rule: Rule = "softmax"
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        return outputs[:, self.index] + log_by_rule(outputs, self.rule)[:, self.index]
