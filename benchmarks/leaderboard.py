@@ -32,8 +32,8 @@ from camlucida.evaluation.evaluator import Given, Judge
 from camlucida.evaluation.mosaic_game import cells_of, grids
 from camlucida.evaluation.row_store import Records, what_rows_are_of
 from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
+from camlucida.methods.registry import entries
 from camlucida.models.bundled import DEFAULT_MODEL
-from camlucida.registry import entries
 from camlucida.testbed import networks, train
 
 HERE = Path(__file__).parent

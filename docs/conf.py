@@ -8,8 +8,9 @@ import torch
 from sphinx_gallery.scrapers import figure_rst
 
 import camlucida
+from camlucida.methods.registry import Entry, entries
 from camlucida.metrics.registry import Metric, metrics
-from camlucida.registry import Entry, Paper, entries
+from camlucida.registry import Paper
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))

@@ -23,9 +23,10 @@ if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
 
 import elsewhere
 import zoo
-from camlucida import Explainer, evaluate, registry
+from camlucida import Explainer, evaluate
 from camlucida.compat import pytorch_grad_cam as ours
 from camlucida.layers.stages import stages
+from camlucida.methods import registry
 from camlucida.metrics.registry import metrics
 from camlucida.pipeline import diagnosis
 

@@ -11,7 +11,7 @@ import camlucida as cl
 import zoo
 from camlucida import Explainer, PerPicture
 from camlucida.errors import LayerError, OptionError, TargetError
-from camlucida.registry import entry
+from camlucida.methods.registry import entry
 
 
 @pytest.fixture(scope="module")

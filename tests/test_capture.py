@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 import zoo
-from camlucida import registry
 from camlucida.capture.capture import Capture, Reading, capturing
 from camlucida.capture.layout import Layout
 from camlucida.capture.logits import logits_of
 from camlucida.errors import LayerError, ModelError
 from camlucida.layers.inspector import Known
+from camlucida.methods import registry
 from camlucida.pipeline.explainer import Explainer
 from camlucida.pipeline.explanation import Explanation
-from camlucida.targets.base import ClassProbability, Contrast, PerPicture, resolve
+from camlucida.targets.base import ClassProbability, Contrast, PerPicture
+from camlucida.targets.resolve import resolve
 
 METHODS = [name for name in registry.entries() if name != "cam"]  # which most of these layers are refused to
 ILL_CONDITIONED = ["xgradcam", "ablationcam"]  # sums near zero; small differences of large scores

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from camlucida import Explanation, registry
+from camlucida import Explanation
 from camlucida.cli import app, main
 from camlucida.errors import CamlucidaError
+from camlucida.methods import registry
 from command import run
 
 RANDOM = ["--weights", "random"]

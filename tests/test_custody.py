@@ -14,8 +14,8 @@ from torch.utils import checkpoint
 
 import snapshot
 import zoo
-from camlucida import registry
 from camlucida.errors import CamlucidaError, LayerError, ModelError
+from camlucida.methods import registry
 from camlucida.pipeline.explainer import Explainer
 
 METHODS = list(registry.entries())

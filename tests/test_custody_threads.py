@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 import snapshot
 import zoo
-from camlucida import Explainer, registry
+from camlucida import Explainer
 from camlucida.capture import borrow, borrow_lock
 from camlucida.capture.borrow import lent
 from camlucida.errors import LayerError
+from camlucida.methods import registry
 from test_custody import run_together
 
 METHODS = list(registry.entries())

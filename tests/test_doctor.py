@@ -9,8 +9,9 @@ from PIL import Image
 from torch import nn
 
 import zoo
-from camlucida import Explainer, registry
+from camlucida import Explainer
 from camlucida.images.probe_picture import places_picture
+from camlucida.methods import registry
 from camlucida.pipeline import diagnosis
 from command import run
 

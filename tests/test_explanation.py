@@ -16,9 +16,9 @@ from PIL import Image
 from torchvision.transforms.functional import normalize, to_tensor
 
 import zoo
-from camlucida import registry
 from camlucida.errors import OptionError, OutputError
 from camlucida.images import Frame
+from camlucida.methods import registry
 from camlucida.pipeline.comparison import compare
 from camlucida.pipeline.explainer import Explainer
 from camlucida.pipeline.explanation import Explanation

@@ -15,10 +15,10 @@ from torchvision.transforms import v2
 
 import zoo
 from camlucida.errors import OptionError, PictureError
-from camlucida.heatmaps.heatmap import lay
+from camlucida.heatmaps.project import lay
 from camlucida.images import Frame
 from camlucida.models import timm as timm_models
-from camlucida.models.adapter import preprocess_of, tutorial_preprocess
+from camlucida.models.preprocessing_steps import preprocess_of, tutorial_preprocess
 from camlucida.pipeline.explainer import Explainer
 
 # ---------------------------------------------------------------------------------------------- arithmetic

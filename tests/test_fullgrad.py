@@ -17,8 +17,9 @@ from torch.nn import functional
 
 import oracles
 import zoo
-from camlucida import Explainer, registry
+from camlucida import Explainer
 from camlucida.capture.bias_terms import BiasWatch
+from camlucida.methods import registry
 
 INDEX = 3
 
@@ -213,7 +214,7 @@ def captured(module: nn.Module) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         spied = replace(entry, function=spy)
-        patch.setattr("camlucida.registry.entry", lambda _name: spied)
+        patch.setattr("camlucida.methods.registry.entry", lambda _name: spied)
         Explainer(module).explain(zoo.noise(), ["fullgrad"], [INDEX])
     return given
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import zoo
 from camlucida import Explainer, Explanation
-from camlucida.health import examine
+from camlucida.heatmaps.examine import examine
 from camlucida.targets.base import ClassProbability
 
 

@@ -12,7 +12,8 @@ from camlucida.errors import OptionError, PictureError, TargetError
 from camlucida.evaluation.dataset import Item, items_in
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.load import load
-from camlucida.targets.base import ClassScore, resolve
+from camlucida.targets.base import ClassScore
+from camlucida.targets.resolve import resolve
 from camlucida.targets.wnids import class_of
 
 LABELS = ["tench", "tiger cat", "great white shark"]

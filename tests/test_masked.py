@@ -13,13 +13,14 @@ from torch import Tensor, nn
 import oracles
 import snapshot
 import zoo
-from camlucida import Explainer, registry
+from camlucida import Explainer
 from camlucida.capture.borrow import lent
 from camlucida.capture.chunks import Pace, in_chunks
 from camlucida.capture.recording import recorded
 from camlucida.capture.replay import Tail, check, replay, run_in_full
 from camlucida.errors import ModelError
-from camlucida.health import Noted
+from camlucida.heatmaps.examine import Noted
+from camlucida.methods import registry
 
 METHODS = ["scorecam", "ablationcam"]
 EXACT = {"scorecam": {"channels": 0}}

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 import oracles
 import zoo
-from camlucida import Explainer, registry, types
-from camlucida.health import Noted
-from camlucida.heatmaps import heatmap
-from camlucida.registry import Entry
+from camlucida import Explainer, types
+from camlucida.heatmaps import combine
+from camlucida.heatmaps.examine import Noted
+from camlucida.methods import registry
+from camlucida.methods.registry import Entry
 
 METHODS = sorted(oracles.ORACLES)  # those that need no more than activations and gradients
 GRADIENT_METHODS = [name for name in METHODS if "gradients" in registry.entry(name).needs]
@@ -92,7 +93,7 @@ def map_of(name: str, activations: Tensor, gradients: Tensor) -> Tensor:
     """The map (batch, height, width), as the pipeline makes it."""
     entry = registry.entry(name)
     result = result_of(entry, activations, gradients)
-    return heatmap.reduce(result) if entry.returns == "contributions" else result
+    return combine.reduce(result) if entry.returns == "contributions" else result
 
 
 def oracle_of(name: str, activations: Tensor, gradients: Tensor) -> Tensor:
@@ -202,7 +203,7 @@ def test_declared_shapes_are_the_real_ones(name: str) -> None:
     checked(entry.function)(*(fields[need] for need in entry.needs))
 
 
-@pytest.mark.parametrize("function", [heatmap.reduce, heatmap.principal_component])
+@pytest.mark.parametrize("function", [combine.reduce, combine.principal_component])
 def test_declared_shapes_of_the_reducers_are_the_real_ones(function: Callable[..., Any]) -> None:
     values = drawn((2, 7, 3, 5), 0)
     arguments = [values, values.sum(dim=1)][: len(inspect.signature(function).parameters)]
@@ -464,37 +465,37 @@ def rise(projection: Tensor, guide: Tensor) -> Tensor:
 @given(shape=st.tuples(st.integers(1, 2), st.integers(2, 9), st.integers(1, 3), st.integers(2, 4)), seed=seeds)
 def test_component_rises_with_its_guide(shape: tuple[int, ...], seed: int) -> None:
     values, guide = drawn(shape, seed), drawn((shape[0], *shape[2:]), seed + 1)
-    projection = heatmap.principal_component(values, towards=guide)
+    projection = combine.principal_component(values, towards=guide)
     assert (rise(projection, guide) >= 0).all()
-    assert torch.equal(heatmap.principal_component(values, towards=-guide), -projection)
-    assert torch.equal(heatmap.principal_component(values, towards=guide + 8), projection)
-    assert torch.equal(heatmap.principal_component(-values, towards=guide).abs(), projection.abs())
+    assert torch.equal(combine.principal_component(values, towards=-guide), -projection)
+    assert torch.equal(combine.principal_component(values, towards=guide + 8), projection)
+    assert torch.equal(combine.principal_component(-values, towards=guide).abs(), projection.abs())
 
 
 def test_sign_is_chosen_for_each_picture_of_a_batch() -> None:
     values = drawn((1, 4, 3, 3), 0).expand(2, -1, -1, -1)
     guide = drawn((3, 3), 1)
-    projection = heatmap.principal_component(values, towards=torch.stack([guide, -guide]))
+    projection = combine.principal_component(values, towards=torch.stack([guide, -guide]))
     assert torch.equal(projection[0], -projection[1])
 
 
 def test_component_does_not_depend_on_the_level_of_a_channel() -> None:
     values, guide = drawn((2, 4, 3, 3), 0), drawn((2, 3, 3), 1)
     level = 10 * drawn((1, 4, 1, 1), 2)
-    expected = heatmap.principal_component(values, towards=guide)
-    assert_same(heatmap.principal_component(values + level, towards=guide), expected, 1e-10)
+    expected = combine.principal_component(values, towards=guide)
+    assert_same(combine.principal_component(values + level, towards=guide), expected, 1e-10)
 
 
 def test_component_keeps_the_dtype() -> None:
     values = drawn((2, 4, 3, 3), 0).float()
-    assert heatmap.principal_component(values, towards=values.norm(dim=1)).dtype == torch.float32
+    assert combine.principal_component(values, towards=values.norm(dim=1)).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("channels", "count"), [(4, 30), (30, 4), (6, 6), (1, 8), (8, 2)])
 def test_leading_projection_is_that_of_a_full_decomposition(channels: int, count: int) -> None:
     points = drawn((2, channels, count), channels)
     points -= points.mean(dim=2, keepdim=True)
-    found = heatmap._leading_projection(points)
+    found = combine._leading_projection(points)
     for projection, table in zip(found, points.numpy(), strict=True):
         _, sizes, right = np.linalg.svd(table, full_matrices=True)
         expected = torch.from_numpy(sizes[0] * right[0])
@@ -503,7 +504,7 @@ def test_leading_projection_is_that_of_a_full_decomposition(channels: int, count
 
 @pytest.mark.parametrize(("channels", "count"), [(3, 1), (1, 1), (5, 5)])
 def test_leading_projection_of_nothing_is_nothing(channels: int, count: int) -> None:
-    assert torch.equal(heatmap._leading_projection(torch.zeros(1, channels, count)), torch.zeros(1, count))
+    assert torch.equal(combine._leading_projection(torch.zeros(1, channels, count)), torch.zeros(1, count))
 
 
 def test_the_sign_of_eigencam_where_all_norms_are_equal() -> None:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from camlucida.capture.logits import check_rows, logits_of
 from camlucida.errors import ModelError, OptionError
-from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models.adapter import Adapter
 from camlucida.models.labels import check_count, labels_from
 from camlucida.models.load import described
+from camlucida.models.preprocessing_steps import no_preprocess
 
 ADAPTER = Adapter(torch.nn.Identity(), "x", no_preprocess, None, None, None, "own", "torch")
 LOGITS = torch.arange(10.0).reshape(2, 5)

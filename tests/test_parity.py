@@ -23,9 +23,11 @@ from torchcam import methods as torchcam
 
 import oracles
 import zoo
-from camlucida import Explainer, Explanation, PerPicture, registry
+from camlucida import Explainer, Explanation, PerPicture
 from camlucida.errors import TargetError
-from camlucida.heatmaps.heatmap import limit, reduce
+from camlucida.heatmaps.combine import reduce
+from camlucida.heatmaps.scale import limit
+from camlucida.methods import registry
 
 TARGET, SCALE = 3, 1e5
 

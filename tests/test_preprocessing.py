@@ -16,7 +16,7 @@ import camlucida
 import zoo
 from camlucida.cli.model_options import joined
 from camlucida.errors import CamlucidaWarning, OptionError
-from camlucida.models.adapter import preprocess_of
+from camlucida.models.preprocessing_steps import preprocess_of
 from camlucida.pipeline import diagnosis
 from command import run
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from camlucida.errors import OptionError
-from camlucida.heatmaps.heatmap import SCALES, limit
+from camlucida.heatmaps.scale import SCALES, limit
 from camlucida.images import contact_sheet as sheets
 from camlucida.images.colour import DEFAULT_COLORMAP, DIVERGING, colour, diverging
 from camlucida.images.contact_sheet import Cell, sheet

@@ -13,7 +13,8 @@ from camlucida import Explainer
 from camlucida.capture.custom_layout import Reshaped, read_by
 from camlucida.capture.layout import Kind, Layout
 from camlucida.errors import LayerError
-from camlucida.registry import Entry, Option, Paper
+from camlucida.methods.registry import Entry
+from camlucida.registry import Option, Paper
 
 SIZE = (64, 64)
 LAYER = "blocks.1.norm1"

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import snapshot
 import zoo
-from camlucida import Explainer, registry
+from camlucida import Explainer
 from camlucida.errors import ModelError
+from camlucida.methods import registry
 from test_default_layers import assert_near, by_hand, small
 
 # Methods of each kind: a gradient, many variants of the input or of a layer, second derivatives, biases, noise.

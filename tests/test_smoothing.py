@@ -16,11 +16,12 @@ from torch.nn.functional import interpolate
 
 import oracles
 import zoo
-from camlucida import Explainer, Explanation, health, registry
+from camlucida import Explainer, Explanation, findings
 from camlucida.cli import main
 from camlucida.errors import OptionError
-from camlucida.heatmaps.heatmap import fuse
+from camlucida.heatmaps.combine import fuse
 from camlucida.heatmaps.smoothing import views
+from camlucida.methods import registry
 
 # cam, which is refused where positions are kept apart, has its own tests
 ENTRIES = {name: entry for name, entry in registry.entries().items() if name != "cam"}
@@ -198,7 +199,7 @@ def test_eigen_keeps_maps_without_contributions_and_says_so(method: str) -> None
     assert codes(found) == [
         *(note.code for note in plain.notes),
         "eigen-smooth-not-applied",
-        *(one.code for one in health.examine(plain.heatmap)),
+        *(one.code for one in findings.examine(plain.heatmap)),
     ]
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 import zoo
 from camlucida import Explainer
 from camlucida.capture.strides import Strides
-from camlucida.heatmaps.heatmap import lay, seen_only
+from camlucida.heatmaps.project import lay, seen_only
 from camlucida.images import Cells, Frame
 from camlucida.images.frame import EVEN
 from camlucida.pipeline.explanation import Explanation

@@ -9,16 +9,9 @@ import zoo
 from camlucida.errors import TargetError
 from camlucida.pipeline.comparison import compare
 from camlucida.pipeline.explainer import Explainer, explain
-from camlucida.targets.base import (
-    ClassProbability,
-    ClassScore,
-    Contrast,
-    Custom,
-    PerPicture,
-    TopClass,
-    resolve,
-)
+from camlucida.targets.base import ClassProbability, ClassScore, Contrast, Custom, PerPicture, TopClass
 from camlucida.targets.class_names import find_class, short_name
+from camlucida.targets.resolve import resolve
 
 LABELS = [
     "tabby, tabby cat",

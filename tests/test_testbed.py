@@ -317,7 +317,10 @@ def test_importing_it_loads_nothing_heavy(code) -> None:
 
 
 def test_camlucida_does_not_import_it() -> None:
-    probe = "import sys, camlucida.registry as r\nr.entries()\nassert 'camlucida.testbed' not in sys.modules"
+    probe = (
+        "import sys\nfrom camlucida.methods.registry import entries\nentries()\n"
+        "assert 'camlucida.testbed' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", probe], check=True)
 
 

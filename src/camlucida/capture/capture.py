@@ -32,7 +32,7 @@ from camlucida.targets.probabilities import last_activation
 if TYPE_CHECKING:
     from camlucida.capture.custom_layout import Reshaped
     from camlucida.capture.layout import Layout
-    from camlucida.health import Finding
+    from camlucida.findings import Finding
     from camlucida.images import Size
     from camlucida.targets.base import Bound, Target
     from camlucida.types import Activations, Gradients, Inputs, Run, Scores, Slopes

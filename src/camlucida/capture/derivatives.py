@@ -17,12 +17,12 @@ from camlucida.capture.extra_inputs import of_one
 from camlucida.capture.hooks import once, tapped
 from camlucida.capture.model_errors import ADVICE, VARIANT, own_errors
 from camlucida.errors import LayerError
-from camlucida.health import memory_ended
+from camlucida.findings import memory_ended
 
 if TYPE_CHECKING:
     from camlucida.capture.custom_layout import Reshaped
     from camlucida.capture.layout import Layout
-    from camlucida.health import Finding
+    from camlucida.findings import Finding
     from camlucida.targets.base import Bound
     from camlucida.types import Make
 

@@ -12,7 +12,7 @@ from camlucida.capture.chunks import in_chunks, one_at_a_time
 from camlucida.capture.extra_inputs import of_one
 from camlucida.capture.model_errors import ADVICE, VARIANT, own_errors
 from camlucida.capture.replay import Tail, check, replay, run_in_full
-from camlucida.health import Finding, memory_ended, resume_fallback
+from camlucida.findings import Finding, memory_ended, resume_fallback
 
 if TYPE_CHECKING:
     from camlucida.capture.custom_layout import Reshaped

@@ -37,8 +37,8 @@ def doctor(
     """
     from camlucida.files import save_picture
     from camlucida.images.probe_picture import places_picture
+    from camlucida.methods.registry import entries
     from camlucida.pipeline import diagnosis
-    from camlucida.registry import entries
 
     check_folder(out, "the probe's pictures go into a folder")
     with waiting(f"loading {model}", quiet=False):

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from camlucida.evaluation.evaluator import Given, Judge
     from camlucida.evaluation.mosaic_game import Cells
     from camlucida.evaluation.run import Evaluation
+    from camlucida.methods.registry import Entry
     from camlucida.metrics.registry import Metric
     from camlucida.pipeline.explainer import Explainer
-    from camlucida.registry import Entry
 
 
 @Parameter(name="*", group=Group("Measuring", sort_key=1))
@@ -175,8 +175,8 @@ def _measured(
     from camlucida.evaluation.row_store import Records, what_rows_are_of
     from camlucida.evaluation.run import GRID_MEASURES, MEASURES, METHODS, measures_of, ways_of
     from camlucida.evaluation.run import evaluate as run
+    from camlucida.methods.registry import entry
     from camlucida.metrics.registry import metric_called
-    from camlucida.registry import entry
 
     methods = [entry(name).name for name in measuring.method or METHODS]
     given_metrics = measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES)

@@ -71,7 +71,7 @@ def _parts(explanation: Explanation) -> list[str]:
 
 
 def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs: Outputs) -> Iterator[Fields]:
-    from camlucida.heatmaps.heatmap import limit
+    from camlucida.heatmaps.scale import limit
     from camlucida.images.colour import diverging
     from camlucida.pipeline.file_marks import mark_of
 

@@ -47,7 +47,7 @@ def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative=""
 
 def methods() -> None:
     """List the methods: family, what each needs of the model, what it costs, its options and its paper."""
-    from camlucida.registry import entries
+    from camlucida.methods.registry import entries
 
     rows = [("method", "family", "needs", "cost", "options", "paper", "what it shows")]
     for entry in entries().values():

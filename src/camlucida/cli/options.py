@@ -14,8 +14,8 @@ from camlucida.files import is_folder
 
 if TYPE_CHECKING:
     from camlucida.heatmaps.smoothing import Smooth
+    from camlucida.methods.registry import Entry
     from camlucida.metrics.registry import Metric
-    from camlucida.registry import Entry
 
 
 def several(metavar: str) -> Parameter:
@@ -85,7 +85,7 @@ class Question:
         Raises:
             OptionError: a method is not known, or an option has another form or is not one of its method's.
         """
-        from camlucida.registry import entry
+        from camlucida.methods.registry import entry
 
         return parsed_options(self.option, {one.name: one for one in map(entry, self.method)})
 

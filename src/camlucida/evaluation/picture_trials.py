@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from camlucida.errors import ModelError, TargetError
 from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.scorer import Count, Scorer
-from camlucida.heatmaps.heatmap import resample
+from camlucida.heatmaps.combine import resample
 from camlucida.images.frame import EVEN, Cells, size_of
 from camlucida.metrics.controls import FLOORS
 from camlucida.metrics.trial import Trial

@@ -12,9 +12,9 @@ from camlucida.evaluation.differences import worse_ways
 from camlucida.evaluation.evaluator import Judge, Row, key_of
 from camlucida.evaluation.picture_trials import Way
 from camlucida.evaluation.statistics import Cell, Standing, cells, ranking, ranks, values_of
+from camlucida.methods.registry import entry
 from camlucida.metrics.controls import FLOORS
 from camlucida.metrics.registry import Metric, metric_called
-from camlucida.registry import entry
 from camlucida.tables import aligned
 
 if TYPE_CHECKING:

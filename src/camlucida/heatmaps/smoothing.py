@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from camlucida.errors import OptionError, one_of
-from camlucida.heatmaps.heatmap import resample
+from camlucida.heatmaps.combine import resample
 from camlucida.images.frame import EVEN, Cells, size_of
 
 if TYPE_CHECKING:

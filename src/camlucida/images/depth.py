@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import PictureError
-from camlucida.health import narrow_range
+from camlucida.findings import narrow_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-    from camlucida.health import Finding
+    from camlucida.findings import Finding
 
 _BITS, _PHOTOMETRIC, _MOST, _SAMPLE_FORMAT, _FLOAT_LEAST, _FLOAT_MOST = 258, 262, 281, 339, 340, 341  # TIFF's
 _ROUNDING = 1e-4  # so much beyond the range of floats is rounding

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import PictureError, printable, spoken
-from camlucida.health import band_left_out, unlikely_alpha
+from camlucida.findings import band_left_out, unlikely_alpha
 from camlucida.images.alpha import is_transparent, looks_like_alpha, on_white, without_alpha
 from camlucida.images.depth import eight_bits, findings_of, is_deep
 from camlucida.images.formats import HEAD, HEIC, JPEG2000, TIFF, Format, format_of
@@ -21,7 +21,7 @@ from camlucida.images.sidedata import Parts, parts_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from camlucida.health import Finding
+    from camlucida.findings import Finding
 
 PIXEL_LIMIT = 89_478_485  # Pillow's own figure, above which it suspects a decompression bomb
 _SLOW = {JPEG2000.name: 4}  # so many times fewer pixels of formats that take so many times longer

@@ -14,7 +14,7 @@ from camlucida.capture.custom_layout import Read, Reshaped
 from camlucida.capture.layout import Layout
 from camlucida.capture.strides import Strides
 from camlucida.errors import LayerError, one_of
-from camlucida.health import Finding, layer_chosen, layout_unsure, uneven_grid
+from camlucida.findings import Finding, layer_chosen, layout_unsure, uneven_grid
 from camlucida.images import Size, size_of
 from camlucida.layers.cache_entries import Entries
 from camlucida.layers.default_layer import THOROUGH, Choice, choose, nearest

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.capture.borrow import lent
-from camlucida.health import Finding, draws_lots, leans_on_batch
+from camlucida.findings import Finding, draws_lots, leans_on_batch
 from camlucida.layers.run_mode import Manner, run
 from camlucida.layers.survey import BATCH, Logits, shown
 

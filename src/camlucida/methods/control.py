@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.registry import Paper, method
+from camlucida.methods.registry import method
+from camlucida.registry import Paper
 
 if TYPE_CHECKING:
     from camlucida.types import Activations, Contributions

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError, one_of
-from camlucida.health import Noted, with_sign_notes
-from camlucida.heatmaps.heatmap import centred, oriented, principal_component, sign_clarity
-from camlucida.registry import Paper, method
+from camlucida.heatmaps.components import centred, oriented, principal_component, sign_clarity
+from camlucida.heatmaps.examine import Noted, with_sign_notes
+from camlucida.methods.registry import method
+from camlucida.registry import Paper
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.health import Finding, Noted
-from camlucida.registry import Paper, method
+from camlucida.findings import Finding
+from camlucida.heatmaps.examine import Noted
+from camlucida.methods.registry import method
+from camlucida.registry import Paper
 
 if TYPE_CHECKING:
     from torch import Tensor

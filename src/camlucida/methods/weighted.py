@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camlucida.errors import LayerError
-from camlucida.health import Noted, no_curvature
-from camlucida.registry import Paper, method
+from camlucida.findings import no_curvature
+from camlucida.heatmaps.examine import Noted
+from camlucida.methods.registry import method
+from camlucida.registry import Paper
 from camlucida.targets.derived import Residual
 
 if TYPE_CHECKING:

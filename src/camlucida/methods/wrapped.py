@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError
-from camlucida.registry import Paper, entry, method
+from camlucida.methods.registry import entry, method
+from camlucida.registry import Paper
 from camlucida.targets.derived import Finer
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 from camlucida.errors import OptionError, one_of, spoken
 from camlucida.images import Size
-from camlucida.models.adapter import preprocess_of
 from camlucida.models.preprocessing_recipe import NOBODY, Interpolation, Preprocess, Recipe
+from camlucida.models.preprocessing_steps import preprocess_of
 
 NUMBERS = ("size", "crop", "interpolation", "mean", "std")
 _MODES = ("center", "squash", "border")  # timm's crop_mode

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import ModelError
 from camlucida.files import is_folder
-from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models.adapter import Adapter
 from camlucida.models.classifier_head import head_of
 from camlucida.models.image_processor import configured_size, normalisation_of, processed_by, processed_size
+from camlucida.models.preprocessing_steps import no_preprocess
 from camlucida.models.state_dict_keys import classes_in, fitted, merge_hint
 from camlucida.models.weights import HUB_FILES, SEED, cached, check_hub, first_line, tensors_in
 

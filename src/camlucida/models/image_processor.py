@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from camlucida.errors import OptionError, PictureError
 from camlucida.images import Frame, Size, size_of
-from camlucida.models.adapter import GIVEN, other_channels, own_steps, preprocess_of
 from camlucida.models.measured_frame import measured_frame
 from camlucida.models.preprocessing_recipe import Preprocess, Recipe, name_of
+from camlucida.models.preprocessing_steps import GIVEN, other_channels, own_steps, preprocess_of
 from camlucida.models.resize_check import check_resized
 from camlucida.models.weights import first_line
 

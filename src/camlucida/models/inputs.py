@@ -13,7 +13,7 @@ from torch import Tensor
 from camlucida import images
 from camlucida.errors import OptionError, PictureError, one_of
 from camlucida.images import Frame, size_of
-from camlucida.models.adapter import Adapter, tutorial_preprocess
+from camlucida.models.adapter import Adapter
 from camlucida.models.changed_preprocessing import changed
 from camlucida.models.checkpoint_config import numbers_in
 from camlucida.models.device import place_of
@@ -26,11 +26,12 @@ from camlucida.models.preprocessing import (
     with_preprocess,
 )
 from camlucida.models.preprocessing_recipe import Preprocess
+from camlucida.models.preprocessing_steps import tutorial_preprocess
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from camlucida.health import Finding
+    from camlucida.findings import Finding
 
 
 _NAMED = ("model", "tutorial")

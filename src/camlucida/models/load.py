@@ -15,10 +15,11 @@ from camlucida.files import is_file, is_folder
 from camlucida.models import bundled, factory_file, huggingface
 from camlucida.models import timm as timm_models
 from camlucida.models import torchvision as torchvision_models
-from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models.adapter import Adapter
 from camlucida.models.checkpoint_config import beside_weights
 from camlucida.models.labels import labels_from
 from camlucida.models.preprocessing import as_told, known_channels, preprocessing, with_preprocess
+from camlucida.models.preprocessing_steps import no_preprocess
 from camlucida.models.state_dict_keys import ends_in
 from camlucida.models.wrappers import around, inner_of
 

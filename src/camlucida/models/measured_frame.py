@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError
 from camlucida.images import Frame, Size, size_of
-from camlucida.models.adapter import own_steps
+from camlucida.models.preprocessing_steps import own_steps
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,11 +9,12 @@ from warnings import warn
 
 from camlucida.errors import CamlucidaError, CamlucidaWarning, printable, spoken
 from camlucida.models import torchvision as torchvision_models
-from camlucida.models.adapter import GIVEN, Adapter, preprocess_of
+from camlucida.models.adapter import Adapter
 from camlucida.models.changed_preprocessing import NUMBERS, changed
 from camlucida.models.checkpoint_config import Beside
 from camlucida.models.image_processor import is_processor, processed_by
 from camlucida.models.preprocessing_recipe import NOBODY, Preprocess
+from camlucida.models.preprocessing_steps import GIVEN, preprocess_of
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from camlucida.errors import ModelError, one_of, setting
-from camlucida.models.adapter import Adapter, preprocess_of
+from camlucida.models.adapter import Adapter
 from camlucida.models.labels import labels_from
+from camlucida.models.preprocessing_steps import preprocess_of
 from camlucida.models.weights import (
     HUB_FILES,
     SEED,

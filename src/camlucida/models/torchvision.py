@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 from camlucida.errors import ModelError, one_of, setting
-from camlucida.models.adapter import Adapter, no_preprocess, preprocess_of
+from camlucida.models.adapter import Adapter
+from camlucida.models.preprocessing_steps import no_preprocess, preprocess_of
 from camlucida.models.state_dict_keys import classes_in, ends_in
 from camlucida.models.weights import SEED, check_network, fill, first_line, tensors_in
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from camlucida.capture.borrow import lent
-from camlucida.models.adapter import Adapter, no_preprocess
+from camlucida.models.adapter import Adapter
 from camlucida.models.device import place_of
+from camlucida.models.preprocessing_steps import no_preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from camlucida.errors import LayerError, OptionError, TargetError
-from camlucida.registry import Entry, folded
+from camlucida.methods.registry import Entry
+from camlucida.registry import folded
 
 
 def several(given: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import torch
 
 from camlucida.capture.capture import Capture
 from camlucida.errors import ModelError, NotFinite, is_out_of_memory
-from camlucida.health import Finding, memory_ended, under_autocast
+from camlucida.findings import Finding, memory_ended, under_autocast
 from camlucida.heatmaps.smoothing import VIEWS
 from camlucida.models.inputs import Prepared, visible
 from camlucida.models.labels import check_count
@@ -18,8 +18,9 @@ from camlucida.pipeline.explanation import Explanation
 from camlucida.pipeline.job import Work
 from camlucida.pipeline.maps import Key, Mapped
 from camlucida.pipeline.provenance import Provenance, versions
-from camlucida.targets.base import Contrast, said
+from camlucida.targets.base import Contrast
 from camlucida.targets.probabilities import probabilities
+from camlucida.targets.resolve import said
 
 
 def explain_batch(ready: Ready, work: Work) -> list[Explanation]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from camlucida.errors import OptionError
 from camlucida.heatmaps.smoothing import Smooth
+from camlucida.methods.registry import entry
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.inputs import listed
 from camlucida.pipeline.arguments import several, targets_of
@@ -17,7 +18,6 @@ from camlucida.pipeline.explainer import Explainer
 from camlucida.pipeline.explanation import Explanation
 from camlucida.pipeline.settings import CompareSettings, Options, Settings
 from camlucida.pipeline.sheet import Sheet
-from camlucida.registry import entry
 from camlucida.targets.base import PerPicture, TopClass
 
 TUTORIAL_MODELS = (

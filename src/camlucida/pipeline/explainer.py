@@ -11,16 +11,16 @@ from typing import Any, Unpack, cast
 
 from torch import Tensor, nn
 
-from camlucida import registry
 from camlucida.capture.capture import Reading
 from camlucida.capture.custom_layout import Read, reading_by
 from camlucida.capture.extra_inputs import given, of_pictures
 from camlucida.capture.shared_copy import refresh, shared_copy
 from camlucida.errors import NotFinite, OptionError, PictureError, TargetError
-from camlucida.health import Finding
+from camlucida.findings import Finding
 from camlucida.heatmaps.smoothing import Smooth, checked
 from camlucida.layers.inspector import Known
 from camlucida.layers.operation_layouts import operation_layouts
+from camlucida.methods import registry
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.device import move
 from camlucida.models.inputs import batches, listed, prepare, prepared_by
@@ -31,7 +31,8 @@ from camlucida.pipeline.batch_maps import Ready
 from camlucida.pipeline.explanation import Explanation
 from camlucida.pipeline.job import Work
 from camlucida.pipeline.settings import ExplainSettings, Options, Settings, cache_key, checked_settings
-from camlucida.targets.base import TopClass, for_pictures
+from camlucida.targets.base import TopClass
+from camlucida.targets.resolve import for_pictures
 
 
 class Explainer:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida.errors import OptionError, spoken
 from camlucida.files import png_bytes, save_picture
-from camlucida.health import Finding, examine
-from camlucida.heatmaps.heatmap import Scale, lay, limit, seen_only
+from camlucida.findings import Finding
+from camlucida.heatmaps.examine import examine
+from camlucida.heatmaps.project import lay, seen_only
+from camlucida.heatmaps.scale import Scale, limit
 from camlucida.images import Frame
 from camlucida.images.colour import DEFAULT_COLORMAP, diverging
 from camlucida.images.overlay import DEFAULT_ALPHA, overlay

@@ -11,10 +11,10 @@ from camlucida.heatmaps.smoothing import VIEWS, Anchored, views
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camlucida.health import Finding
+    from camlucida.findings import Finding
     from camlucida.heatmaps.smoothing import Smooth
+    from camlucida.methods.registry import Entry
     from camlucida.models.inputs import Prepared
-    from camlucida.registry import Entry
     from camlucida.targets.base import Target
 
 

@@ -9,23 +9,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from camlucida.health import (
-    Finding,
-    Noted,
-    no_component,
-    saturated,
-    single_layer,
-    with_sign_notes,
-    zero_gradient,
-)
-from camlucida.heatmaps.heatmap import fuse, limit, principal_component, reduce, sign_clarity
+from camlucida.findings import Finding, no_component, saturated, single_layer, zero_gradient
+from camlucida.heatmaps.combine import fuse, reduce
+from camlucida.heatmaps.components import principal_component, sign_clarity
+from camlucida.heatmaps.examine import Noted, with_sign_notes
+from camlucida.heatmaps.scale import limit
 from camlucida.heatmaps.smoothing import VIEWS, merge
 from camlucida.images.frame import EVEN, Cells, size_of
 from camlucida.targets.base import ClassProbability
 
 if TYPE_CHECKING:
     from camlucida.capture.capture import Capture, Captured
-    from camlucida.registry import Entry
+    from camlucida.methods.registry import Entry
 
 Key = tuple[int, int, int]  # layer, method, target
 Methods = Sequence[tuple["Entry", Mapping[str, Any]]]

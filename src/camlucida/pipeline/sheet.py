@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camlucida.files import png_bytes, save_picture
-from camlucida.heatmaps.heatmap import Scale, limit
+from camlucida.heatmaps.scale import Scale, limit
 from camlucida.images.colour import DEFAULT_COLORMAP, diverging
 from camlucida.images.contact_sheet import Cell, sheet
 from camlucida.images.overlay import DEFAULT_ALPHA

@@ -17,16 +17,17 @@ from camlucida.capture.logits import logits_of
 from camlucida.compat.pytorch_grad_cam._arguments import Asked, UnclearError, is_channels_second, names_of
 from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.errors import ModelError, PictureError
-from camlucida.health import examine
+from camlucida.heatmaps.examine import examine
 from camlucida.images import Size
+from camlucida.methods.registry import Entry
 from camlucida.pipeline.explainer import Explainer
-from camlucida.registry import Entry, Paper
+from camlucida.registry import Paper
 from camlucida.targets.base import PerPicture
 
 if TYPE_CHECKING:
     from camlucida.compat.pytorch_grad_cam._formulas import Array
     from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
-    from camlucida.health import Finding
+    from camlucida.findings import Finding
     from camlucida.pipeline.explanation import Explanation
 
 _ADVICE = "explain another class, or look at its map uncut, by camlucida.Explainer"  # here there is no colormap

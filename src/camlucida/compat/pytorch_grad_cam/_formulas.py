@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from camlucida import registry
 from camlucida.errors import OptionError
-from camlucida.health import Noted
+from camlucida.heatmaps.examine import Noted
+from camlucida.methods import registry
 
 Array = np.ndarray[Any, Any]
 

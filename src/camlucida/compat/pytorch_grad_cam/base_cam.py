@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida import registry
 from camlucida.capture import borrow_lock
 from camlucida.compat.pytorch_grad_cam._arguments import (
     Asked,
@@ -28,6 +27,7 @@ from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutp
 from camlucida.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from camlucida.errors import OptionError
 from camlucida.heatmaps.smoothing import merge, views
+from camlucida.methods import registry
 from camlucida.pipeline.explanation import Explanation
 
 Targets = Sequence[PeerTarget | Later]

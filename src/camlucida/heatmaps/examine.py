@@ -1,0 +1,74 @@
+"""Reasons, not zeros: why a map is blank or not to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from camlucida.errors import setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+from camlucida.findings import Finding
+
+UNCLEAR_SIGN = 0.1  # correlation below which a component's sign says little
+
+
+_ON_BORDER = 0.9  # share of the evidence in the outermost positions
+
+
+_SMALLEST_GRID = 3
+
+
+_ROUNDING = 1e-6  # of the largest magnitude: float32's, of a few operations
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a method gives together with findings of its own, a tuple for each picture of the batch."""
+
+    values: Tensor
+    notes: tuple[tuple[Finding, ...], ...]
+
+
+def examine(heatmap: Tensor) -> tuple[Finding, ...]:
+    """What there is to know of a raw map (height, width)."""
+    if not bool(heatmap.isfinite().all()):
+        advice = f"use float32 or float64 ({setting('dtype', 'float32')}), or another method"
+        return (Finding("not-finite", "the map holds NaN or infinity", advice),)
+    low, high = float(heatmap.min()), float(heatmap.max())
+    if high - low <= _ROUNDING * max(abs(high), abs(low)):
+        found = "the map is zero everywhere" if high == low == 0 else "the map is the same everywhere"
+        return (Finding("constant", found, "choose another layer or method"),)
+    if high <= 0:
+        found = "the map is blank since every position speaks against this class"
+        drawn = f"draw it with a diverging colormap ({setting('colormap', 'RdBu_r')})"
+        advice = f"{drawn}, or choose another class or method"
+        return (Finding("negative-only", found, advice),)
+    return (*_coarse(heatmap), *_border(heatmap, high))
+
+
+def _coarse(heatmap: Tensor) -> tuple[Finding, ...]:
+    height, width = heatmap.shape
+    if min(height, width) >= _SMALLEST_GRID:
+        return ()
+    found = f"the layer has only {height}×{width} positions"
+    return (Finding("coarse", found, "choose an earlier layer, or give the model a larger input"),)
+
+
+def _border(heatmap: Tensor, high: float) -> tuple[Finding, ...]:
+    evidence = heatmap.clamp(min=0)
+    if min(heatmap.shape) <= _SMALLEST_GRID or high <= 0:
+        return ()
+    inside = float(evidence[1:-1, 1:-1].sum() / evidence.sum())
+    if inside > 1 - _ON_BORDER:
+        return ()
+    found = f"{1 - inside:.0%} of the evidence lies on the outermost positions, which padding can cause"
+    return (Finding("border", found, "compare with another layer or a shifted crop before you believe it"),)
+
+
+def with_sign_notes(values: Tensor, clarity: Tensor) -> Noted:
+    """Maps that are principal components, with a finding where the sign is not clear (batch,)."""
+    found = "the sign of this principal component is not clear, hot and cold may be exchanged"
+    finding = Finding("sign-ambiguous", found, "compare with a gradient method")
+    return Noted(values, tuple((finding,) if one < UNCLEAR_SIGN else () for one in clarity.tolist()))

@@ -1,0 +1,45 @@
+"""A map laid on the picture that it explains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camlucida.images.frame import EVEN
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from camlucida.images import Frame
+    from camlucida.images.frame import Box
+from camlucida.heatmaps.combine import resample
+
+
+def lay(heatmap: Tensor, frame: Frame) -> np.ndarray:
+    """The map (height, width) laid over the whole picture, float32; NaN where the model's input is not."""
+    laid = resample(heatmap.detach().cpu().float(), frame.picture, frame.cells.box, _picture(frame))
+    return _only(laid.numpy().copy(), frame, EVEN.seen)
+
+
+def seen_only(laid: np.ndarray, frame: Frame) -> np.ndarray:
+    """What ``lay`` gives, NaN also where the model does not look at its input, as behind its last patch."""
+    return _only(laid, frame, frame.cells.seen)
+
+
+def _picture(frame: Frame) -> Box:
+    """The whole picture in shares of the model's input."""
+    left, top, right, bottom = frame.box
+    across, down = right - left, bottom - top
+    return -left / across, -top / down, (frame.picture[1] - left) / across, (frame.picture[0] - top) / down
+
+
+def _only(laid: np.ndarray, frame: Frame, seen: Box) -> np.ndarray:
+    """``laid`` with NaN where the middles of pixels are not in ``seen``, in shares of the input."""
+    import numpy as np
+
+    box = _picture(frame)
+    for axis, along in enumerate((laid, laid.T)):
+        start, end, low, high = box[1 - axis], box[3 - axis], seen[1 - axis], seen[3 - axis]
+        middles = start + (np.arange(len(along)) + 0.5) * ((end - start) / len(along))
+        along[(middles < low) | (middles >= high)] = np.nan
+    return laid
