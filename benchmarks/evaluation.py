@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 import measure
 from camlucida import Explainer
-from camlucida.evaluation.evaluator import Given, Judge
-from camlucida.evaluation.picture_trials import Bench, Shown, Way
-from camlucida.evaluation.run import measures_of, ways_of
+from camlucida.evaluation.evaluator import Evaluator, TensorItem
+from camlucida.evaluation.picture_trials import MapSource, PictureTrials, SharedState
+from camlucida.evaluation.run import map_sources, metrics_of
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.inputs import prepare
 from grid import METHODS
@@ -60,10 +60,10 @@ def _model(model: str, rounds: int) -> dict[str, Any]:
     explainer = Explainer(model, weights="pretrained" if model == DEFAULT_MODEL else "random")
     photo = Image.fromarray(data.chelsea())
     picture = prepare(photo, explainer.adapter, explainer.preprocess).tensor
-    bench = Judge(explainer, ways_of(["gradcam"], floors=False), measures_of(CURVES))._bench
+    shared = Evaluator(explainer, map_sources(["gradcam"], controls=False), metrics_of(CURVES))._shared
     seconds: dict[str, list[float]] = {}
     for place in range(rounds + 1):
-        found = _round(explainer, bench, picture)
+        found = _round(explainer, shared, picture)
         if place:  # the first one warms up
             for name, value in found.items():
                 seconds.setdefault(name, []).append(value)
@@ -79,20 +79,20 @@ def _model(model: str, rounds: int) -> dict[str, Any]:
     return {"figures": figures, "fastest": bare, "seconds": seconds}
 
 
-def _round(explainer: Explainer, bench: Bench, picture: Tensor) -> dict[str, float]:
+def _round(explainer: Explainer, shared: SharedState, picture: Tensor) -> dict[str, float]:
     """Each measured once, one behind the other."""
-    way, found = Way("gradcam"), {}
+    source, found = MapSource("gradcam"), {}
     begun = time.perf_counter()
-    shown = Shown(bench, picture, None, None)
-    trial = shown.trial(way)
+    shown = PictureTrials(shared, picture, None, None)
+    trial = shown.trial(source)
     found["map"] = time.perf_counter() - begun
-    found["curves"] = _timed(lambda: [one.run(trial) for one, _ in measures_of(CURVES)])
+    found["curves"] = _timed(lambda: [one.run(trial) for one, _ in metrics_of(CURVES)])
     found["map and curves"] = found["map"] + found["curves"]
     variants = torch.randn(63, *picture.shape)  # 32 steps each; the picture itself is known
     for size in SIZES:
         found[f"bare, {size} at once"] = _timed(lambda size=size: _bare(explainer.module, variants, size))
-    ((road, settings),) = measures_of(["road_combined"])
-    fresh = Shown(bench, picture, None, None).trial(way)
+    ((road, settings),) = metrics_of(["road_combined"])
+    fresh = PictureTrials(shared, picture, None, None).trial(source)
     found["road"] = _timed(lambda: road.run(fresh, settings))
     found["grad-cam's road"] = _timed(
         lambda: _peers_road(explainer.module, picture, fresh.heatmap, fresh.index)
@@ -127,20 +127,20 @@ def _imputations(picture: Tensor, heatmap: Tensor) -> dict[str, float]:
 
 def _nine(explainer: Explainer, picture: Tensor) -> dict[str, int]:
     """Pictures that the model sees when nine methods are measured together, and one by one."""
-    ways = ways_of(METHODS, floors=False)
-    measures = measures_of(NINE)
+    sources = map_sources(METHODS, controls=False)
+    measures = metrics_of(NINE)
     options = {"scorecam": {"channels": 32}}
     explainer.explain(picture, METHODS, options=options)  # layers are looked at once, whoever asks
-    together = _seen(explainer, lambda: [Judge(explainer, ways, measures, 0, options)], picture)
+    together = _seen(explainer, lambda: [Evaluator(explainer, sources, measures, 0, options)], picture)
     alone = _seen(
         explainer,
-        lambda: [Judge(explainer, [way], [one], 0, options) for way in ways for one in measures],
+        lambda: [Evaluator(explainer, [source], [one], 0, options) for source in sources for one in measures],
         picture,
     )
     return {"together": together, "one by one": alone, "saved": alone - together}
 
 
-def _seen(explainer: Explainer, judges: Callable[[], list[Judge]], picture: Tensor) -> int:
+def _seen(explainer: Explainer, judges: Callable[[], list[Evaluator]], picture: Tensor) -> int:
     """How many pictures go through the whole model."""
     seen = 0
 
@@ -150,9 +150,11 @@ def _seen(explainer: Explainer, judges: Callable[[], list[Judge]], picture: Tens
 
     handle = explainer.module.register_forward_hook(count)
     try:
-        for judge in judges():
-            judge._seconds = dict.fromkeys(judge.ways, 0.0)  # a map is not made once more to be timed
-            judge.rows(Given("photo", picture))
+        for evaluator in judges():
+            evaluator._seconds = dict.fromkeys(
+                evaluator.sources, 0.0
+            )  # a map is not made once more to be timed
+            evaluator.rows(TensorItem("photo", picture))
     finally:
         handle.remove()
     return seen

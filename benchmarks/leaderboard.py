@@ -28,11 +28,11 @@ import measure
 from camlucida import Explainer, testbed
 from camlucida.errors import CamlucidaError
 from camlucida.evaluation.dataset import Item
-from camlucida.evaluation.evaluator import Given, Judge
-from camlucida.evaluation.mosaic_game import cells_of, grids
+from camlucida.evaluation.evaluator import Evaluator, TensorItem
+from camlucida.evaluation.mosaic_game import grids, mosaic_photos
 from camlucida.evaluation.row_store import Records, what_rows_are_of
-from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
-from camlucida.methods.registry import entries
+from camlucida.evaluation.run import Evaluation, advice, evaluate, map_sources, metrics_of
+from camlucida.methods.registry import all_methods
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.testbed import networks, train
 
@@ -93,12 +93,12 @@ def _board(name: str, options: argparse.Namespace) -> dict[str, Any]:
         photos = options.keep / "pictures" if options.keep else Path(folder)
         subjects = _subjects(name, explainer, options, photos)
         methods, refused = _methods(explainer, subjects[0])
-        measures = measures_of(MEASURES[name], TESTBED if name in networks.NETWORKS else {})
-        judge = Judge(explainer, ways_of(methods), measures)
+        measures = metrics_of(MEASURES[name], TESTBED if name in networks.NETWORKS else {})
+        evaluator = Evaluator(explainer, map_sources(methods), measures)
         layer = "+".join(explainer.layer_names(None, _input(explainer, subjects[0])))
-        of = {"board": name, **what_rows_are_of(explainer, judge.seed)}
-        records = Records(options.keep / name, of, judge.measures) if options.keep else None
-        found = evaluate(judge, subjects, records, partial(track, description=name, transient=True))
+        of = {"board": name, **what_rows_are_of(explainer, evaluator.seed)}
+        records = Records(options.keep / name, of, evaluator.metrics) if options.keep else None
+        found = evaluate(evaluator, subjects, records, partial(track, description=name, transient=True))
     if found.failed:
         raise SystemExit(f"{name}: {found.failed}")
     facts: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -114,18 +114,18 @@ def _tiny(family: str) -> Explainer:
 
 def _subjects(
     name: str, explainer: Explainer, options: argparse.Namespace, folder: Path
-) -> Sequence[Item | Given]:
+) -> Sequence[Item | TensorItem]:
     if name in networks.NETWORKS:
         made = testbed.samples(options.pictures, SEED)
         rows = zip(made.pictures, made.labels.tolist(), made.masks, strict=True)
-        return [Given(f"sample {place}", *row) for place, row in enumerate(rows)]
+        return [TensorItem(f"sample {place}", *row) for place, row in enumerate(rows)]
     items = _photos(folder, explainer.adapter.labels or ())
     if name == "photos":
         return items
-    cells = cells_of(explainer, items, len(items))
-    if len(cells.paths) < len(items):
-        raise SystemExit(f"left out of the mosaics: {cells.mistaken} {cells.failed}")
-    return grids(cells, 2, options.grids)
+    estimates = mosaic_photos(explainer, items, len(items))
+    if len(estimates.paths) < len(items):
+        raise SystemExit(f"left out of the mosaics: {estimates.mistaken} {estimates.failed}")
+    return grids(estimates, 2, options.grids)
 
 
 def _photos(folder: Path, labels: Sequence[str]) -> list[Item]:
@@ -147,17 +147,17 @@ def _photos(folder: Path, labels: Sequence[str]) -> list[Item]:
     return items
 
 
-def _input(explainer: Explainer, subject: Item | Given) -> torch.Tensor:
+def _input(explainer: Explainer, subject: Item | TensorItem) -> torch.Tensor:
     from camlucida.models.inputs import prepare
 
-    given = subject.picture if isinstance(subject, Given) else subject.path
+    given = subject.picture if isinstance(subject, TensorItem) else subject.path
     return prepare(given, explainer.adapter, explainer.preprocess).tensor
 
 
-def _methods(explainer: Explainer, subject: Item | Given) -> tuple[list[str], dict[str, str]]:
+def _methods(explainer: Explainer, subject: Item | TensorItem) -> tuple[list[str], dict[str, str]]:
     """The methods that this network takes, and why others are refused."""
     methods, refused = [], {}
-    for name in entries():
+    for name in all_methods():
         try:
             explainer.explain(_input(explainer, subject), [name])
             methods.append(name)
@@ -167,23 +167,23 @@ def _methods(explainer: Explainer, subject: Item | Given) -> tuple[list[str], di
 
 
 def _told(found: Evaluation, ranked: Sequence[str]) -> dict[str, Any]:
-    cells, by = found.cells(), [one for one in found.measures if one.name in ranked]
-    standings = advice(Evaluation(found.rows, by, found.seed))
-    places = {one.way: {"rank": one.rank, "as_good": one.as_good} for one in standings}
-    ways: dict[str, Mapping[str, Any]] = {
-        way: {
-            "seconds": found.seconds(way),
-            **places.get(way, {}),
-            "measures": {one.name: asdict(cells[way, one.name]) for one in found.measures},
+    estimates, by = found.estimates(), [one for one in found.metrics if one.name in ranked]
+    rankings = advice(Evaluation(found.rows, by, found.seed))
+    places = {one.source: {"rank": one.rank, "as_good": one.not_significantly_worse} for one in rankings}
+    sources: dict[str, Mapping[str, Any]] = {
+        source: {
+            "seconds": found.seconds(source),
+            **places.get(source, {}),
+            "measures": {one.name: asdict(estimates[source, one.name]) for one in found.metrics},
         }
-        for way in found.ways
+        for source in found.sources
     }
     return {
         "pictures": found.pictures,
         "ranked_by": list(ranked),
         "judged_by": "largest lead",
         "variants": {"asked": found.asked, "run": found.run},
-        "ways": ways,
+        "ways": sources,
     }
 
 

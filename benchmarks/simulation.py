@@ -20,11 +20,11 @@ from rich.console import Console
 
 import interval_candidates
 import measure
-from camlucida.evaluation.differences import better, worse_ways
+from camlucida.evaluation.differences import better, significantly_worse
 from camlucida.evaluation.evaluator import Row
 from camlucida.evaluation.intervals import Interval, Values, interval_of_mean
 from camlucida.evaluation.run import Evaluation, advice
-from camlucida.metrics.registry import Metric, metric_called
+from camlucida.metrics.registry import Metric, get_metric
 
 HERE = Path(__file__).parent
 ANY = (-float("inf"), float("inf"))
@@ -77,48 +77,48 @@ def _coverage(given: list[Interval | None], truth: float) -> dict[str, float]:
 Case = Callable[[np.random.Generator, int, int], Values]  # pictures, ways → (pictures, ways)
 
 
-def alike(generator: np.random.Generator, pictures: int, ways: int) -> Values:
+def alike(generator: np.random.Generator, pictures: int, sources: int) -> Values:
     """Each way as good as any other, each picture easier or harder for all."""
-    return generator.normal(size=(pictures, 1)) + generator.normal(size=(pictures, ways))
+    return generator.normal(size=(pictures, 1)) + generator.normal(size=(pictures, sources))
 
 
-def skewed(generator: np.random.Generator, pictures: int, ways: int) -> Values:
-    return generator.normal(size=(pictures, 1)) + generator.lognormal(0, 1, (pictures, ways))
+def skewed(generator: np.random.Generator, pictures: int, sources: int) -> Values:
+    return generator.normal(size=(pictures, 1)) + generator.lognormal(0, 1, (pictures, sources))
 
 
-def uneven(generator: np.random.Generator, pictures: int, ways: int) -> Values:
+def uneven(generator: np.random.Generator, pictures: int, sources: int) -> Values:
     """A quarter of the ways, two at least, scatter a hundred times as far as the others."""
-    spread = np.where(np.arange(ways) < max(2, ways // 4), 1, 0.01)
-    return generator.normal(size=(pictures, 1)) + spread * generator.normal(size=(pictures, ways))
+    spread = np.where(np.arange(sources) < max(2, sources // 4), 1, 0.01)
+    return generator.normal(size=(pictures, 1)) + spread * generator.normal(size=(pictures, sources))
 
 
-def half_bad(generator: np.random.Generator, pictures: int, ways: int) -> Values:
+def half_bad(generator: np.random.Generator, pictures: int, sources: int) -> Values:
     """Half of them far worse: differences are false among the others alone."""
-    return alike(generator, pictures, ways) - 4 * (np.arange(ways) >= (ways + 1) // 2)
+    return alike(generator, pictures, sources) - 4 * (np.arange(sources) >= (sources + 1) // 2)
 
 
-def one_ahead(generator: np.random.Generator, pictures: int, ways: int) -> Values:
-    return alike(generator, pictures, ways) + AHEAD * (np.arange(ways) == 0)
+def one_ahead(generator: np.random.Generator, pictures: int, sources: int) -> Values:
+    return alike(generator, pictures, sources) + AHEAD * (np.arange(sources) == 0)
 
 
-def one_ahead_some_bad(generator: np.random.Generator, pictures: int, ways: int) -> Values:
-    return one_ahead(generator, pictures, ways) - 4 * (np.arange(ways) >= ways - ways // 3)
+def one_ahead_some_bad(generator: np.random.Generator, pictures: int, sources: int) -> Values:
+    return one_ahead(generator, pictures, sources) - 4 * (np.arange(sources) >= sources - sources // 3)
 
 
 def together(values: Values, metric: Metric, seed: int) -> set[int]:
     """What camlucida does."""
-    columns = {f"{way:02}": _column(values, way) for way in range(values.shape[1])}
+    columns = {f"{source:02}": _column(values, source) for source in range(values.shape[1])}
     best = f"{int(values.mean(axis=0).argmax()):02}"
-    return {int(way) for way in worse_ways(best, columns, metric, seed)}
+    return {int(source) for source in significantly_worse(best, columns, metric, seed)}
 
 
 def one_by_one(values: Values, metric: Metric, seed: int) -> set[int]:
     """The best against each other, as if it had been named beforehand."""
     best = int(values.mean(axis=0).argmax())
     return {
-        way
-        for way in range(values.shape[1])
-        if better(_column(values, best), _column(values, way), metric, seed)
+        source
+        for source in range(values.shape[1])
+        if better(_column(values, best), _column(values, source), metric, seed)
     }
 
 
@@ -130,38 +130,39 @@ def exchanged(values: Values, _: Metric, seed: int) -> set[int]:
     return set(np.flatnonzero(apart > np.quantile(np.ptp(means, axis=1), 0.95)).tolist())
 
 
-def _column(values: Values, way: int) -> dict[str, float]:
-    return {f"{picture:04}": float(value) for picture, value in enumerate(values[:, way])}
+def _column(values: Values, source: int) -> dict[str, float]:
+    return {f"{picture:04}": float(value) for picture, value in enumerate(values[:, source])}
 
 
 COMPARED = {"camlucida": together, "one by one": one_by_one, "exchanged": exchanged}
 # With how many of the ways, the first, count: those that are alike, or those behind the one ahead.
 NULL: dict[str, tuple[Case, Callable[[int], int]]] = {
-    "alike": (alike, lambda ways: ways),
-    "skewed": (skewed, lambda ways: ways),
-    "uneven spread": (uneven, lambda ways: ways),
-    "half far worse": (half_bad, lambda ways: (ways + 1) // 2),
+    "alike": (alike, lambda sources: sources),
+    "skewed": (skewed, lambda sources: sources),
+    "uneven spread": (uneven, lambda sources: sources),
+    "half far worse": (half_bad, lambda sources: (sources + 1) // 2),
 }
 POWER: dict[str, tuple[Case, Callable[[int], int]]] = {
-    "one ahead": (one_ahead, lambda ways: ways),
-    "one ahead, a third far worse": (one_ahead_some_bad, lambda ways: ways - ways // 3),
+    "one ahead": (one_ahead, lambda sources: sources),
+    "one ahead, a third far worse": (one_ahead_some_bad, lambda sources: sources - sources // 3),
 }
 
 
 def differences(runs: int, seed: int = 0) -> dict[str, Any]:
     """By case, pictures and ways: evaluations with a false difference, and the share of true ones seen."""
     found: dict[str, Any] = {"false": {}, "seen": {}}
-    for pictures, ways in product((8, 20), WAYS):
-        place = f"{pictures} pictures, {ways} ways"
+    for pictures, sources in product((8, 20), WAYS):
+        place = f"{pictures} pictures, {sources} ways"
         for name, (case, ended) in NULL.items():
-            told = _told(case, pictures, ways, runs, seed)
-            as_good = set(range(ended(ways)))
+            told = _told(case, pictures, sources, runs, seed)
+            not_significantly_worse = set(range(ended(sources)))
             found["false"].setdefault(name, {})[place] = {
-                how: float(np.mean([bool(worse & as_good) for worse in each])) for how, each in told.items()
+                how: float(np.mean([bool(worse & not_significantly_worse) for worse in each]))
+                for how, each in told.items()
             }
         for name, (case, ended) in POWER.items():
-            told = _told(case, pictures, ways, runs, seed)
-            others = set(range(1, ended(ways)))
+            told = _told(case, pictures, sources, runs, seed)
+            others = set(range(1, ended(sources)))
             found["seen"].setdefault(name, {})[place] = {
                 how: float(np.mean([len(worse & others) / len(others) for worse in each]))
                 for how, each in told.items()
@@ -169,10 +170,10 @@ def differences(runs: int, seed: int = 0) -> dict[str, Any]:
     return found | {"false, advice by three measures": _advice(max(1, runs // 4), seed)}
 
 
-def _told(case: Case, pictures: int, ways: int, runs: int, seed: int) -> dict[str, list[set[int]]]:
+def _told(case: Case, pictures: int, sources: int, runs: int, seed: int) -> dict[str, list[set[int]]]:
     """By rule and run, which ways are called worse than the best."""
-    metric = metric_called("insertion")
-    drawn = [case(np.random.default_rng((seed, run)), pictures, ways) for run in range(runs)]
+    metric = get_metric("insertion")
+    drawn = [case(np.random.default_rng((seed, run)), pictures, sources) for run in range(runs)]
     return {
         how: [rule(values, metric, run) for run, values in enumerate(drawn)] for how, rule in COMPARED.items()
     }
@@ -180,20 +181,20 @@ def _told(case: Case, pictures: int, ways: int, runs: int, seed: int) -> dict[st
 
 def _advice(runs: int, seed: int) -> dict[str, float]:
     """The share of recommendations with a false difference, of 20 pictures."""
-    measures = [metric_called(name) for name in ("insertion", "road_combined", "energy_inside")]
+    measures = [get_metric(name) for name in ("insertion", "road_combined", "energy_inside")]
     found = {}
-    for ways in WAYS:
+    for sources in WAYS:
         wrong = 0
         for run in range(runs):
-            generator = np.random.default_rng((seed, run, ways))
-            values = {one.name: alike(generator, 20, ways) for one in measures}
+            generator = np.random.default_rng((seed, run, sources))
+            values = {one.name: alike(generator, 20, sources) for one in measures}
             rows = [
                 Row(f"{i:02}", f"way {k}", 0, 0.5, {name: float(v[i, k]) for name, v in values.items()}, 0.0)
                 for i in range(20)
-                for k in range(ways)
+                for k in range(sources)
             ]
-            wrong += any(not one.as_good for one in advice(Evaluation(rows, measures)))
-        found[f"{ways} ways"] = wrong / runs
+            wrong += any(not one.not_significantly_worse for one in advice(Evaluation(rows, measures)))
+        found[f"{sources} ways"] = wrong / runs
     return found
 
 

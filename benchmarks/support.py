@@ -62,7 +62,7 @@ def main() -> None:
     for row in rows():
         mine = _key({"source": row.source, "model": row.name, "arguments": row.arguments, "input": row.size})
         if row.source in options.sources and fnmatch(row.name, options.only) and mine not in there:
-            report["rows"].append(found := look_at(row))
+            report["rows"].append(found := verify(row))
             report["summary"] = dict(_summaries(report["rows"]))
             layers = ", ".join(f"{name} {layer['layout']}" for name, layer in found["layers"].items())
             console.log(row.source, row.name, found["verdict"], layers or found["error"], found["judged"])
@@ -75,7 +75,7 @@ def _key(found: dict[str, Any]) -> str:
     return json.dumps([found[name] for name in ("source", "model", "arguments", "input")], default=str)
 
 
-def look_at(row: Row) -> dict[str, Any]:
+def verify(row: Row) -> dict[str, Any]:
     """A row of the table: the best that is found, with as little help as that takes."""
     best: dict[str, Any] | None = None
     for helps in HELPS:
@@ -110,15 +110,15 @@ def _with_help(row: Row, module: nn.Module, helps: tuple[str, ...]) -> dict[str,
         snapshot.assert_same(before, snapshot.take(module))
         return {**found, "error": str(error)}
     snapshot.assert_same(before, snapshot.take(module))
-    verdicts = [judged.verdict for judged in choice.judged.values()]
+    verdicts = [judged.verdict for judged in choice.verdicts.values()]
     found["verdict"] = max(verdicts, key=VERDICTS.index)
     found["layers"] = {
         name: {"layout": str(judged.layout), "grid": judged.layout.grid, "score": round(judged.score, 3)}
-        for name, judged in choice.judged.items()
+        for name, judged in choice.verdicts.items()
     }
     found["map"] = bool(one.heatmap.isfinite().all()) and float(one.heatmap.std()) > 0
     if row.truth is not None:
-        said = [_judged(row, name, judged.layout) for name, judged in choice.judged.items()]
+        said = [_judged(row, name, judged.layout) for name, judged in choice.verdicts.items()]
         found["judged"] = next((verdict for verdict in said if verdict != "right"), "right")
     return found
 

@@ -8,8 +8,8 @@ import torch
 from sphinx_gallery.scrapers import figure_rst
 
 import camlucida
-from camlucida.methods.registry import Entry, entries
-from camlucida.metrics.registry import Metric, metrics
+from camlucida.methods.registry import Method, all_methods
+from camlucida.metrics.registry import Metric, all_metrics
 from camlucida.registry import Paper
 
 HERE = Path(__file__).parent
@@ -70,7 +70,7 @@ def cited(paper: Paper) -> str:
     return f"{paper.citation}, {source}" + (f", {paper.equation}" if paper.equation else "")
 
 
-def page_of(entry: Entry) -> str:
+def page_of(entry: Method) -> str:
     """The page of one method, all of it from its registry entry."""
     summary, _, rest = entry.doc.partition("\n")
     options = "".join(f"- `{o.name}` (default `{o.default}`): {o.doc}\n" for o in entry.options.values())
@@ -103,7 +103,7 @@ def write_method_pages(*_: object) -> None:
     for old in folder.glob("*.md"):
         old.unlink()
     rows, pages = "", ""
-    for entry in entries().values():
+    for entry in all_methods().values():
         file = entry.name.replace("+", "p")
         (folder / f"{file}.md").write_text(page_of(entry), encoding="utf-8")
         rows += f"| [{entry.name}]({file}.md) | {entry.family} | {entry.summary} | {entry.paper.citation} |\n"
@@ -135,7 +135,7 @@ def write_metrics_page(*_: object) -> None:
         "Each was written from its paper and is tested against an independent oracle in float64.\n\n"
     )
     family = ""
-    for metric in metrics().values():
+    for metric in all_metrics().values():
         if metric.family != family:
             family = metric.family
             text += f"## {family.capitalize()}\n\n"

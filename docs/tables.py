@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from camlucida.evaluation.run import ARROW
-from camlucida.evaluation.statistics import Cell
-from camlucida.metrics.registry import metric_called
+from camlucida.evaluation.statistics import Estimate
+from camlucida.metrics.registry import get_metric
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -93,7 +93,7 @@ def _board(board: dict[str, Any]) -> str:
         )
     ways = sorted(board["ways"].items(), key=lambda item: item[1].get("rank", float("inf")))
     names = list(ways[0][1]["measures"])
-    head = [f"{name} {ARROW[metric_called(name).better]}" for name in names]
+    head = [f"{name} {ARROW[get_metric(name).better]}" for name in names]
     rows = [
         [f"`{way}`", _rank(told) if "rank" in told else "floor"]
         + [_cell(told["measures"][name], pictures) for name in names]
@@ -106,7 +106,7 @@ def _board(board: dict[str, Any]) -> str:
 
 
 def _cell(cell: dict[str, Any], pictures: int) -> str:
-    return str(Cell(**{**cell, "missing": pictures - cell["count"]}))
+    return str(Estimate(**{**cell, "missing": pictures - cell["count"]}))
 
 
 def _made(report: dict[str, Any]) -> str:

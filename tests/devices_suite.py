@@ -27,7 +27,7 @@ from camlucida import Explainer, evaluate
 from camlucida.compat import pytorch_grad_cam as ours
 from camlucida.layers.stages import stages
 from camlucida.methods import registry
-from camlucida.metrics.registry import metrics
+from camlucida.metrics.registry import all_metrics
 from camlucida.pipeline import diagnosis
 
 LAYERS = {"resnet": "layer4", "vit": "blocks.2.norm1", "swin": "norm"}
@@ -46,7 +46,10 @@ def explainer(family: str, away: bool) -> Explainer:
 
 REFUSED = ("vit", "cam")  # no mean over positions follows there
 PLAIN = [
-    (family, method, ()) for family in LAYERS for method in registry.entries() if (family, method) != REFUSED
+    (family, method, ())
+    for family in LAYERS
+    for method in registry.all_methods()
+    if (family, method) != REFUSED
 ]
 SMOOTH = [("resnet", method, ("aug", "eigen")) for method in ("gradcam", "eigencam", "layercam")]
 
@@ -90,7 +93,7 @@ def small(away: bool) -> nn.Module:
 
 def test_evaluating_with_measures_of_every_need(tmp_path: Path) -> None:
     """One measure for all that ask for the same; the numbers are the CPU's up to rounding."""
-    of_needs = {frozenset(one.needs): name for name, one in metrics().items()}
+    of_needs = {frozenset(one.needs): name for name, one in all_metrics().items()}
     Image.effect_noise((24, 24), 60).convert("RGB").save(tmp_path / "one.png")
     (tmp_path / "boxes.csv").write_text("path,label,box\none.png,3,3 3 16 20\n", encoding="utf-8")
     preprocess = Compose([Resize((24, 24)), ToTensor()])
@@ -120,6 +123,6 @@ def test_the_doctor_and_an_evaluation() -> None:
     picture, other = (diagnosis.noise_for(one) for one in (explainer, plain))
     facts, expected = dict(diagnosis.facts(explainer, picture, 1.0)), dict(diagnosis.facts(plain, other, 1.0))
     assert [facts[name] for name in ("layer", "layout")] == [expected[name] for name in ("layer", "layout")]
-    assert diagnosis.worked(explainer, picture, "gradcam", 1.0)
+    assert diagnosis.check_methods(explainer, picture, "gradcam", 1.0)
     choice = explainer.known.default(picture)
     assert diagnosis.places(explainer, picture, choice)["layer4"].device.type == "cpu"

@@ -290,17 +290,24 @@ def cam(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def finercam(
-    activations: np.ndarray, slopes: np.ndarray, logits: np.ndarray, index: int, alpha: float, references: int
+    activations: np.ndarray,
+    variant_gradients: np.ndarray,
+    logits: np.ndarray,
+    index: int,
+    alpha: float,
+    references: int,
 ) -> np.ndarray:
     """Zhang et al.: Grad-CAM of the logit less alpha times the mean of those most like it.
 
-    ``slopes`` (classes, channels, height, width) are the gradients of all logits (classes,).
+    ``variant_gradients`` (classes, channels, height, width) are the gradients of all logits (classes,).
     """
     others = sorted(
         (other for other in range(len(logits)) if other != index),
         key=lambda other: abs(logits[other] - logits[index]),
     )[:references]
-    heatmaps = [gradcam(activations, slopes[index] - alpha * slopes[other]) for other in others]
+    heatmaps = [
+        gradcam(activations, variant_gradients[index] - alpha * variant_gradients[other]) for other in others
+    ]
     return np.mean(heatmaps, axis=0)
 
 
@@ -333,10 +340,10 @@ def smoothgradcam_plus_plus(activations: np.ndarray, samples: list[np.ndarray]) 
 
 def shapleycam(activations: np.ndarray, gradients: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     """Cai: weights are means of g - H a / 2; ``hessian`` is (size, size) of all activations in a row."""
-    flat, slopes = activations.ravel(), gradients.ravel()
+    flat, variant_gradients = activations.ravel(), gradients.ravel()
     values = np.zeros(flat.size)
     for i in range(flat.size):
-        values[i] = slopes[i] - sum(hessian[i, j] * flat[j] for j in range(flat.size)) / 2
+        values[i] = variant_gradients[i] - sum(hessian[i, j] * flat[j] for j in range(flat.size)) / 2
     weights = [float(one.mean()) for one in values.reshape(activations.shape)]
     return weighted_sum(weights, activations)
 

@@ -111,23 +111,23 @@ def scaled(heatmap: Map) -> Map:
     return np.array([[max(float(value), 0.0) / heatmap.max() for value in row] for row in heatmap])
 
 
-def coherency(heatmap: Map, picture: Map, again: Callable[[Map], Map]) -> float:
+def coherency(heatmap: Map, input: Map, explain_inputs: Callable[[Map], Map]) -> float:
     """Poppi et al., equation 3, brought to 0…1."""
-    found = np.maximum(again(picture * scaled(heatmap)), 0)
+    found = np.maximum(explain_inputs(input * scaled(heatmap)), 0)
     return (1 + pearson(np.maximum(heatmap, 0), found)) / 2
 
 
 def adcc(
     heatmap: Map,
-    picture: Map,
-    again: Callable[[Map], Map],
+    input: Map,
+    explain_inputs: Callable[[Map], Map],
     score: Callable[[Map], float],
 ) -> float:
     """Poppi et al., equation 6: 3 over the sum of the inverses."""
-    whole, seen = score(picture), score(picture * scaled(heatmap))
+    whole, seen = score(input), score(input * scaled(heatmap))
     drop = max(0.0, whole - seen) / whole
     complexity = sum(scaled(heatmap).ravel()) / heatmap.size
-    return 3 / (1 / coherency(heatmap, picture, again) + 1 / (1 - complexity) + 1 / (1 - drop))
+    return 3 / (1 / coherency(heatmap, input, explain_inputs) + 1 / (1 - complexity) + 1 / (1 - drop))
 
 
 # -- similarity ---------------------------------------------------------------------------------------------
@@ -194,10 +194,10 @@ def of_another_class(heatmap: Map, other: Map, similarity: str) -> float:
 # -- floors -------------------------------------------------------------------------------------------------
 
 
-def sobel(picture: Map) -> Map:
+def sobel(input: Map) -> Map:
     """The gradient's magnitude of the mean over channels, the border repeated."""
-    grey = np.pad(picture.mean(axis=0), 1, mode="edge")
-    slopes = np.zeros(picture.shape[1:])
+    grey = np.pad(input.mean(axis=0), 1, mode="edge")
+    slopes = np.zeros(input.shape[1:])
     for row, column in positions(slopes):
         patch = grey[row : row + 3, column : column + 3]
         across = patch[:, 2] @ [1, 2, 1] - patch[:, 0] @ [1, 2, 1]

@@ -11,7 +11,7 @@ import camlucida as cl
 import zoo
 from camlucida import Explainer, PerPicture
 from camlucida.errors import LayerError, OptionError, TargetError
-from camlucida.methods.registry import entry
+from camlucida.methods.registry import get_method
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,13 @@ def test_a_tensor_of_targets_is_not_taken_for_each_in_every_picture(explainer: E
     "name", ["GradCAM++", "grad-cam++", "gradcampp", "GradCAMPlusPlus", "grad_cam_plus_plus"]
 )
 def test_methods_are_known_whatever_their_case_and_punctuation(name: str) -> None:
-    assert entry(name).name == "gradcam++"
+    assert get_method(name).name == "gradcam++"
 
 
 @pytest.mark.parametrize("name", ["gradcams", "", "+", "cam3"])
 def test_other_names_are_still_refused(name: str) -> None:
     with pytest.raises(OptionError, match="is not known"):
-        entry(name)
+        get_method(name)
 
 
 WRONG = {

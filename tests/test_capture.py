@@ -13,18 +13,20 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 import zoo
-from camlucida.capture.capture import Capture, Reading, capturing
+from camlucida.capture.capture import BatchCapture, OutputReaders, capturing
 from camlucida.capture.layout import Layout
 from camlucida.capture.logits import logits_of
 from camlucida.errors import LayerError, ModelError
-from camlucida.layers.inspector import Known
+from camlucida.layers.inspector import LayerInspector
 from camlucida.methods import registry
 from camlucida.pipeline.explainer import Explainer
 from camlucida.pipeline.explanation import Explanation
 from camlucida.targets.base import ClassProbability, Contrast, PerPicture
 from camlucida.targets.resolve import resolve
 
-METHODS = [name for name in registry.entries() if name != "cam"]  # which most of these layers are refused to
+METHODS = [
+    name for name in registry.all_methods() if name != "cam"
+]  # which most of these layers are refused to
 ILL_CONDITIONED = ["xgradcam", "ablationcam"]  # sums near zero; small differences of large scores
 LAYERS = {
     "resnet": "layer4",
@@ -54,19 +56,19 @@ def catch(
     inputs: Tensor,
     targets: tuple[object, ...] = (1,),
     gradients: bool = True,
-) -> Capture:
-    """Capture as the Explainer asks for it."""
-    known = Known(module, logits_of)
-    judged = {name: known.judged(name, inputs[0]) for name in layers}
+) -> BatchCapture:
+    """BatchCapture as the Explainer asks for it."""
+    known = LayerInspector(module, logits_of)
+    verdicts = {name: known.verdict_of(name, inputs[0]) for name in layers}
 
     def layout(name: str, _tensor: Tensor) -> Layout:
-        found = judged[name]
+        found = verdicts[name]
         assert found is not None
         return found.layout
 
     rows = [[resolve(target, None)] * len(inputs) for target in targets]
     needs = frozenset(("gradients",) if gradients else ())
-    with capturing(module, inputs, layers, rows, Reading(logits_of, layout), needs) as caught:
+    with capturing(module, inputs, layers, rows, OutputReaders(logits_of, layout), needs) as caught:
         return caught
 
 
@@ -693,17 +695,17 @@ def test_nan_for_all_pictures_is_refused(size: int) -> None:
 @pytest.mark.parametrize("family", zoo.FAMILIES)
 def test_nothing_of_the_run_is_kept_alive(family: str, gradients: bool) -> None:
     module = deepcopy(model(family))
-    alive: list[weakref.ref] = []
+    live_fraction: list[weakref.ref] = []
 
     def watch(_part: nn.Module, _args: object, output: Tensor) -> None:
-        alive.append(weakref.ref(output))
+        live_fraction.append(weakref.ref(output))
 
     for part in module.modules():
         part.register_forward_hook(watch)
     found = maps_kept(module, LAYERS[family], ["hirescam", "gradcam"] if gradients else ["eigencam"])
     gc.collect()
-    assert len(alive) > 10
-    assert not [reference for reference in alive if reference() is not None]
+    assert len(live_fraction) > 10
+    assert not [reference for reference in live_fraction if reference() is not None]
     assert not any(one.heatmap.requires_grad for one in found)
 
 

@@ -92,10 +92,10 @@ def test_save_raw_can_be_read_back(cat: Path) -> None:
 
 
 def test_every_method_runs_from_the_command_line(cat: Path) -> None:
-    asked = [part for method in registry.entries() for part in ("--method", method)]
+    asked = [part for method in registry.all_methods() for part in ("--method", method)]
     run("explain", cat, *asked, "--out", "maps")
     written = {path.name: pixels(path).shape for path in Path("maps").glob("*.png")}
-    assert len(written) == len(registry.entries())
+    assert len(written) == len(registry.all_methods())
     assert set(written.values()) == {(300, 451, 3)}
 
 
@@ -216,7 +216,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
     run("methods")
     listed = capsys.readouterr().out
-    assert all(re.search(rf"^{re.escape(name)} ", listed, re.M) for name in registry.entries())
+    assert all(re.search(rf"^{re.escape(name)} ", listed, re.M) for name in registry.all_methods())
     run("layers", "resnet10t", "--weights", "random", "--no-cache")
     assert re.search(
         r"^layer4 +Sequential +2×512×\d+×\d+ +NCHW \d+×\d+ +\w+ \S+ +← default$", capsys.readouterr().out, re.M

@@ -18,7 +18,7 @@ from camlucida.errors import CamlucidaError, LayerError, ModelError
 from camlucida.methods import registry
 from camlucida.pipeline.explainer import Explainer
 
-METHODS = list(registry.entries())
+METHODS = list(registry.all_methods())
 MODELS = {**zoo.FAMILIES, "levit": zoo.levit}
 HEADS = {
     "resnet": "fc",
@@ -50,7 +50,7 @@ def lived(module: nn.Module) -> nn.Module:
     parts[3].register_forward_hook(lambda part, args, kwargs, output: None, with_kwargs=True, always_call=True)
     parts[-1].register_full_backward_hook(lambda part, incoming, outgoing: None)
     parts[4].forward = partial(type(parts[4]).forward, parts[4])
-    module.notes = {"seen": [1, 2], "bias": torch.ones(2)}
+    module.findings = {"seen": [1, 2], "bias": torch.ones(2)}
     return module
 
 

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 import snapshot
 from camlucida import Explainer
 from camlucida.capture import copies
-from camlucida.capture.borrow import lent
+from camlucida.capture.borrow import borrowed
 from camlucida.errors import ModelError
 
 Pair = namedtuple("Pair", "first second")
@@ -275,7 +275,7 @@ def test_a_large_tensor_that_is_only_read_is_copied_once(monkeypatch: pytest.Mon
     counts = []
     for module in (reads, reads, writes, writes):
         cloned.clear()
-        with lent(module):
+        with borrowed(module):
             module(torch.ones(1, 3, 8, 8))
         counts.append(sum(size >= copies.LARGE for size in cloned))
     assert counts == [1, 0, 1, 1]
@@ -284,12 +284,12 @@ def test_a_large_tensor_that_is_only_read_is_copied_once(monkeypatch: pytest.Mon
 
 def test_a_large_tensor_that_is_written_to_after_all_is_told() -> None:
     module = Bank(False)
-    with lent(module):
+    with borrowed(module):
         module(torch.ones(1, 3, 8, 8))
     module.write = True
-    with pytest.raises(ModelError, match="cannot be put back"), lent(module):
+    with pytest.raises(ModelError, match="cannot be put back"), borrowed(module):
         module(torch.ones(1, 3, 8, 8))
     module.bank.zero_()
-    with lent(module):  # known for writing now
+    with borrowed(module):  # known for writing now
         module(torch.ones(1, 3, 8, 8))
     assert not module.bank.any()

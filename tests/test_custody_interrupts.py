@@ -21,8 +21,8 @@ import snapshot
 import zoo
 from camlucida import Explainer
 from camlucida.capture import borrow, borrow_lock
-from camlucida.capture.borrow import lent
-from camlucida.capture.derivatives import twice
+from camlucida.capture.borrow import borrowed
+from camlucida.capture.derivatives import double_backward
 
 OURS = str(Path(camlucida.__file__).parent)
 
@@ -113,7 +113,7 @@ def test_at_every_line_of_borrow_and_return(interrupt: Callable[[], None]) -> No
     state = snapshot.take(module)
 
     def run() -> None:
-        with lent(module), twice(True):
+        with borrowed(module), double_backward(True):
             module(inputs)
 
     number = 0
@@ -168,7 +168,7 @@ def test_compiled_code_is_compiled_again_after_an_interrupt() -> None:
     stances = set()
 
     def run() -> None:
-        with lent(module):
+        with borrowed(module):
             stances.add(dynamo._stance.stance)
 
     number, reached = 0, True

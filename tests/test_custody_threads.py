@@ -15,12 +15,12 @@ import snapshot
 import zoo
 from camlucida import Explainer
 from camlucida.capture import borrow, borrow_lock
-from camlucida.capture.borrow import lent
+from camlucida.capture.borrow import borrowed
 from camlucida.errors import LayerError
 from camlucida.methods import registry
 from test_custody import run_together
 
-METHODS = list(registry.entries())
+METHODS = list(registry.all_methods())
 ROUNDS = 2
 
 
@@ -162,7 +162,7 @@ def test_in_a_forked_child_what_another_thread_had_borrowed_is_given_back_and_th
     """By what runs in the child: forking while other threads run is not possible on every machine."""
     module = zoo.resnet().train()
     before, held = snapshot.take(module), borrow_lock.lock
-    with lent(module):
+    with borrowed(module):
         assert not module.training
         borrow._after_fork()
         after = snapshot.take(module)

@@ -9,8 +9,8 @@ import torch
 import zoo
 from camlucida import Explainer, testbed
 from camlucida.evaluation.randomise import randomised
-from camlucida.metrics.controls import FLOORS
-from camlucida.metrics.registry import metric_called
+from camlucida.metrics.controls import CONTROLS
+from camlucida.metrics.registry import get_metric
 from camlucida.pipeline.diagnosis import noise_for
 
 
@@ -25,10 +25,10 @@ def test_what_is_drawn_does_not_depend_on_the_default_dtype() -> None:
             return make(range(count)).double().sum(dim=(1, 2, 3))
 
         return [
-            *(floor(picture, 3) for floor in FLOORS.values()),
-            metric_called("pixel_flipping").update(heatmap, picture, 0.0, score, 5),
-            metric_called("road_combined").update(heatmap, picture, score, 5),
-            metric_called("max_sensitivity").update(heatmap, picture, lambda x: x.mean(dim=1), 5),
+            *(control(picture, 3) for control in CONTROLS.values()),
+            get_metric("pixel_flipping").update(heatmap, picture, 0.0, score, 5),
+            get_metric("road_combined").update(heatmap, picture, score, 5),
+            get_metric("max_sensitivity").update(heatmap, picture, lambda x: x.mean(dim=1), 5),
             next(randomised(net, seed=2)).fc.weight,
             testbed.samples(2, 7).pictures,
             noise_for(Explainer(net, preprocess="tutorial")),

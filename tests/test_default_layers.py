@@ -68,7 +68,7 @@ def test_of_an_ensemble_each_networks_last_layer_is_added(count: int) -> None:
     (found,) = Explainer(module).explain(inputs(), targets=[3])
     assert sorted(found.layer.split("+")) == [f"nets.{i}.layer4" for i in range(count)]
     assert_near(found.heatmap, sum(by_hand(module, f"nets.{i}.layer4", inputs(), 3) for i in range(count)))
-    assert list(dict.fromkeys(one.code for one in found.notes)) == ["layer-choice"]
+    assert list(dict.fromkeys(one.code for one in found.findings)) == ["layer-choice"]
 
 
 @pytest.mark.parametrize(
@@ -415,7 +415,7 @@ def test_findings_do_not_depend_on_what_was_asked_before() -> None:
     (before,) = explainer.explain(inputs(), layers=["nets.1.layer4"], targets=[1])
     explainer.explain(inputs(), targets=[1])
     (after,) = explainer.explain(inputs(), layers=["nets.1.layer4"], targets=[1])
-    assert [one.code for one in before.notes] == [one.code for one in after.notes] == []
+    assert [one.code for one in before.findings] == [one.code for one in after.findings] == []
 
 
 def test_another_size_of_input_costs_one_more_forward() -> None:

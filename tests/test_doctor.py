@@ -23,7 +23,7 @@ def test_doctor_says_all_of_it_on_one_page(tmp_path: Path, capsys: pytest.Captur
         assert lines[name]
     assert "10×10 behind 1" in lines["layout"]
     assert lines["custody"] == "the model came back as it was"
-    assert set(registry.entries()) <= set(lines)
+    assert set(registry.all_methods()) <= set(lines)
     assert lines["gradcam"].startswith("works, ")
     assert lines["cam"].startswith("refused: ")
     assert Path(lines["probe"]).is_file()

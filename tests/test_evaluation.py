@@ -17,15 +17,15 @@ import zoo
 from camlucida import Explainer
 from camlucida.errors import OptionError, PictureError, TargetError
 from camlucida.evaluation.dataset import Item, items_in
-from camlucida.evaluation.evaluator import Given, Judge, Row
+from camlucida.evaluation.evaluator import Evaluator, Row, TensorItem
 from camlucida.evaluation.masks import mask_of
-from camlucida.evaluation.picture_trials import Way
+from camlucida.evaluation.picture_trials import MapSource
 from camlucida.evaluation.randomise import randomised
-from camlucida.evaluation.run import Evaluation, advice, evaluate, measures_of, ways_of
+from camlucida.evaluation.run import Evaluation, advice, evaluate, map_sources, metrics_of
 from camlucida.evaluation.scorer import Count, Scorer
-from camlucida.evaluation.statistics import better, cells, ranking
+from camlucida.evaluation.statistics import better, estimates, ranking
 from camlucida.images import Frame
-from camlucida.metrics.registry import Metric, metric_called
+from camlucida.metrics.registry import Metric, get_metric
 from camlucida.registry import Paper
 from command import run as run_command
 
@@ -40,14 +40,14 @@ def picture(path: Path, size: tuple[int, int] = (40, 30), seed: int = 0) -> Path
     return path
 
 
-def measure(name: str = "m", better: Any = "higher", **facts: Any) -> Metric:
+def metric(name: str = "m", better: Any = "higher", **facts: Any) -> Metric:
     return Metric(name, lambda: 0.0, "faithfulness", (), {}, Paper("", 0, "", ""), better, (0, 1), **facts)
 
 
 def rows_of(values: dict[str, list[float]], name: str = "m") -> list[Row]:
     return [
-        Row(f"{i}.png", way, 0, 0.5, {name: value}, 0.1)
-        for way, numbers in values.items()
+        Row(f"{i}.png", source, 0, 0.5, {name: value}, 0.1)
+        for source, numbers in values.items()
         for i, value in enumerate(numbers)
     ]
 
@@ -165,25 +165,25 @@ def test_a_variant_is_run_once() -> None:
         assert torch.allclose(found.float(), net.net(pictures)[order], atol=1e-5)
     assert sum(seen) == count.run == 4
     assert count.asked == 7
-    again = scorer.logits(lambda indices: pictures[indices.start : indices.stop], 4)
+    explain_inputs = scorer.logits(lambda indices: pictures[indices.start : indices.stop], 4)
     assert count.run == 4
-    assert torch.equal(again, found[[0, 1, 3, 5]])
+    assert torch.equal(explain_inputs, found[[0, 1, 3, 5]])
 
 
 def test_methods_and_measures_of_one_picture_share_runs() -> None:
     """The three drops look at the same picture, and both ends of a curve are the same for all methods."""
     net = zoo.resnet()
-    measures = measures_of(["deletion", "average_drop", "average_gain", "increase_in_confidence"])
-    judge = Judge(Explainer(net), ways_of(["gradcam", "layercam"], floors=False), measures)
-    judge.rows(Given("x", zoo.noise()[0], 3))
+    metrics = metrics_of(["deletion", "average_drop", "average_gain", "increase_in_confidence"])
+    evaluator = Evaluator(Explainer(net), map_sources(["gradcam", "layercam"], controls=False), metrics)
+    evaluator.rows(TensorItem("x", zoo.noise()[0], 3))
     alone = []
-    for way in judge.ways:
-        for one in measures:
-            lone = Judge(Explainer(net), [way], [one])
-            lone.rows(Given("x", zoo.noise()[0], 3))
+    for source in evaluator.sources:
+        for one in metrics:
+            lone = Evaluator(Explainer(net), [source], [one])
+            lone.rows(TensorItem("x", zoo.noise()[0], 3))
             alone.append(lone.count.run)
-    assert judge.count.run < judge.count.asked
-    assert judge.count.run < sum(alone) - 6
+    assert evaluator.count.run < evaluator.count.asked
+    assert evaluator.count.run < sum(alone) - 6
 
 
 HEADS = {
@@ -198,9 +198,9 @@ HEADS = {
 def test_measures_take_outputs_for_what_they_are(head: nn.Module, activation: Any, made: Any) -> None:
     net, picture = zoo.resnet(), zoo.noise()[0]
     explainer = Explainer(nn.Sequential(net, head), activation=activation)
-    measures = measures_of(["deletion"], {"deletion": {"steps": 1}})
-    (row,) = Judge(explainer, ways_of(["gradcam"], ["0.layer4"], floors=False), measures).rows(
-        Given("x", picture, 4)
+    metrics = metrics_of(["deletion"], {"deletion": {"steps": 1}})
+    (row,) = Evaluator(explainer, map_sources(["gradcam"], ["0.layer4"], controls=False), metrics).rows(
+        TensorItem("x", picture, 4)
     )
     with torch.no_grad():
         both = made(net(torch.stack([torch.zeros_like(picture), picture])))[:, 4]
@@ -212,13 +212,15 @@ def test_measures_take_outputs_for_what_they_are(head: nn.Module, activation: An
 def test_rows_are_what_each_measure_says_by_itself() -> None:
     explainer, shown = Explainer(zoo.resnet()), zoo.noise()[0]
     names = ["insertion", "entropy"]
-    (row, floor, *_) = Judge(explainer, ways_of(["gradcam"]), measures_of(names)).rows(Given("x", shown))
+    (row, control, *_) = Evaluator(explainer, map_sources(["gradcam"]), metrics_of(names)).rows(
+        TensorItem("x", shown)
+    )
     (explanation,) = explainer.explain(shown)
-    assert (row.index, row.way, row.path) == (explanation.index, "gradcam", "x")
+    assert (row.index, row.source, row.path) == (explanation.index, "gradcam", "x")
     assert row.probability == pytest.approx(explanation.probability, abs=1e-6)
     whole = torch.nn.functional.interpolate(explanation.heatmap[None, None], (64, 64), mode="bilinear")[0, 0]
-    assert row.values["entropy"] == pytest.approx(metric_called("entropy").update(whole), rel=1e-6)
-    assert set(floor.values) == set(names)
+    assert row.values["entropy"] == pytest.approx(get_metric("entropy").update(whole), rel=1e-6)
+    assert set(control.values) == set(names)
     assert row.seconds > 0
 
 
@@ -241,9 +243,9 @@ def test_copies_lose_their_weights_from_the_last_layer_on() -> None:
 @pytest.mark.parametrize("build", [zoo.resnet, zoo.vit])
 def test_sanity_is_measured_on_copies(build: Any) -> None:
     net = build()
-    ways = [*ways_of(["gradcam", "eigencam"], floors=False), Way("edges")]
-    judge = Judge(Explainer(net), ways, measures_of(["randomisation", "random_logit"]))
-    gradcam, eigencam, edges = judge.rows(Given("x", zoo.noise()[0]))
+    sources = [*map_sources(["gradcam", "eigencam"], controls=False), MapSource("edges")]
+    evaluator = Evaluator(Explainer(net), sources, metrics_of(["randomisation", "random_logit"]))
+    gradcam, eigencam, edges = evaluator.rows(TensorItem("x", zoo.noise()[0]))
     assert edges.values["randomisation"] == pytest.approx(1)  # which does not look at the model
     assert edges.values["random_logit"] == pytest.approx(1)
     assert eigencam.values["random_logit"] == pytest.approx(1)  # which does not look at the class
@@ -264,12 +266,12 @@ def test_a_method_has_to_beat_each_floor() -> None:
             "centre": list(base + 0.1),
         }
     )
-    found = cells(rows, [measure()])
-    assert found["good", "m"].beats_floors
-    assert not found["lucky", "m"].beats_floors
-    assert found["centre", "m"].beats_floors is None
-    worse = cells(rows, [measure(better="lower")])
-    assert not worse["good", "m"].beats_floors
+    found = estimates(rows, [metric()])
+    assert found["good", "m"].beats_controls
+    assert not found["lucky", "m"].beats_controls
+    assert found["centre", "m"].beats_controls is None
+    worse = estimates(rows, [metric(better="lower")])
+    assert not worse["good", "m"].beats_controls
 
 
 def test_differences_are_judged_picture_by_picture() -> None:
@@ -277,76 +279,86 @@ def test_differences_are_judged_picture_by_picture() -> None:
     base = list(np.random.default_rng(0).uniform(size=20))
     one = {str(i): value + 0.01 for i, value in enumerate(base)}
     other = {str(i): value for i, value in enumerate(base)}
-    assert better(one, other, measure())
-    assert not better(other, one, measure())
-    assert not better(one, other, measure(better="lower"))
-    assert not better({"0": 1.0}, {"0": 0.0}, measure())  # one picture says nothing
-    assert not better(one, {"elsewhere": 0.0}, measure())
+    assert better(one, other, metric())
+    assert not better(other, one, metric())
+    assert not better(one, other, metric(better="lower"))
+    assert not better({"0": 1.0}, {"0": 0.0}, metric())  # one picture says nothing
+    assert not better(one, {"elsewhere": 0.0}, metric())
 
 
 def test_of_few_pictures_nothing_is_more_than_chance() -> None:
     """That four differences have one sign happens by chance once in eight."""
     for count, told in ((5, False), (6, True)):
         one, other = ({str(i): value for i in range(count)} for value in (0.9, 0.1))
-        assert better(one, other, measure()) is told
+        assert better(one, other, metric()) is told
 
 
 def test_several_measures_are_several_chances() -> None:
     """What one measure alone would call better, three do not: 11 of 13 differences are of one sign."""
     values = [0.1] * 11 + [-0.1] * 2
     rows = [
-        Row(f"{i}.png", way, 0, 0.5, dict.fromkeys(("insertion", "road_combined", "energy_inside"), value), 0.1)
-        for way, numbers in (("a", values), ("b", [0.0] * 13))
+        Row(
+            f"{i}.png",
+            source,
+            0,
+            0.5,
+            dict.fromkeys(("insertion", "road_combined", "energy_inside"), value),
+            0.1,
+        )
+        for source, numbers in (("a", values), ("b", [0.0] * 13))
         for i, value in enumerate(numbers)
     ]
     names = ["insertion", "road_combined", "energy_inside"]
-    for measures, as_good in ((names[:1], False), (names, True)):
-        found = advice(Evaluation(rows, [metric_called(name) for name in measures]))
-        assert [(one.way, one.as_good) for one in found] == [("a", True), ("b", as_good)]
+    for metrics, not_significantly_worse in ((names[:1], False), (names, True)):
+        found = advice(Evaluation(rows, [get_metric(name) for name in metrics]))
+        assert [(one.source, one.not_significantly_worse) for one in found] == [
+            ("a", True),
+            ("b", not_significantly_worse),
+        ]
 
 
 def test_ranking_says_what_is_as_good_as_the_best() -> None:
     rng = np.random.default_rng(1)
     base = rng.uniform(size=25)
     values = {"a": base + 0.2, "b": base + 0.2 + rng.normal(0, 0.05, 25), "c": base, "edges": base + 9}
-    rows = rows_of({way: list(numbers) for way, numbers in values.items()})
-    found = ranking(rows, measure())
-    assert [one.way for one in found] in (["a", "b", "c"], ["b", "a", "c"])
-    assert [one.as_good for one in found] == [True, True, False]
+    rows = rows_of({source: list(numbers) for source, numbers in values.items()})
+    found = ranking(rows, metric())
+    assert [one.source for one in found] in (["a", "b", "c"], ["b", "a", "c"])
+    assert [one.not_significantly_worse for one in found] == [True, True, False]
 
 
 def test_advice_is_the_mean_rank_of_all_measures() -> None:
     rows = [
-        Row(f"{i}.png", way, 0, 0.5, {"deletion": one + i / 100, "insertion": other + i / 100}, 0.1)
-        for way, one, other in (("a", 0.5, 0.9), ("b", 0.1, 0.8), ("c", 0.3, 0.1), ("edges", 0.0, 1.0))
+        Row(f"{i}.png", source, 0, 0.5, {"deletion": one + i / 100, "insertion": other + i / 100}, 0.1)
+        for source, one, other in (("a", 0.5, 0.9), ("b", 0.1, 0.8), ("c", 0.3, 0.1), ("edges", 0.0, 1.0))
         for i in range(8)
     ]
-    found = advice(Evaluation(rows, [metric_called("deletion"), metric_called("insertion")]))
-    assert [(one.way, one.rank) for one in found] == [("b", 1.5), ("a", 2.0), ("c", 2.5)]
-    assert [one.as_good for one in found] == [True, False, False]
+    found = advice(Evaluation(rows, [get_metric("deletion"), get_metric("insertion")]))
+    assert [(one.source, one.rank) for one in found] == [("b", 1.5), ("a", 2.0), ("c", 2.5)]
+    assert [one.not_significantly_worse for one in found] == [True, False, False]
 
 
 def test_what_only_rounding_tells_apart_shares_its_rank() -> None:
     values = {"b": 0.5, "a": 0.5 + 1e-8, "c": 0.9, "d": 0.1}
-    rows = rows_of({way: [value] * 8 for way, value in values.items()}, "insertion")
-    found = advice(Evaluation(rows, [metric_called("insertion")]))
-    assert [(one.way, one.rank, one.as_good) for one in found] == [
+    rows = rows_of({source: [value] * 8 for source, value in values.items()}, "insertion")
+    found = advice(Evaluation(rows, [get_metric("insertion")]))
+    assert [(one.source, one.rank, one.not_significantly_worse) for one in found] == [
         ("c", 1, True),
         ("a", 2.5, False),
         ("b", 2.5, False),
         ("d", 4, False),
     ]
     same = advice(
-        Evaluation(rows_of({"b": [0.5] * 8, "a": [0.5 + 1e-8] * 8}, "insertion"), [metric_called("insertion")])
+        Evaluation(rows_of({"b": [0.5] * 8, "a": [0.5 + 1e-8] * 8}, "insertion"), [get_metric("insertion")])
     )
-    assert [(one.rank, one.as_good) for one in same] == [(1.5, True), (1.5, True)]
+    assert [(one.rank, one.not_significantly_worse) for one in same] == [(1.5, True), (1.5, True)]
 
 
 def test_a_value_that_is_not_a_number_is_left_out() -> None:
-    cell = cells(rows_of({"a": [0.2, float("nan"), 0.4]}), [measure()])["a", "m"]
+    cell = estimates(rows_of({"a": [0.2, float("nan"), 0.4]}), [metric()])["a", "m"]
     assert cell.value == pytest.approx(0.3)
     assert cell.count == 2
-    assert np.isnan(cells(rows_of({"a": [float("nan")]}), [measure()])["a", "m"].value)
+    assert np.isnan(estimates(rows_of({"a": [float("nan")]}), [metric()])["a", "m"].value)
 
 
 # -- a run that is cut off, and pictures that fail --------------------------------------------------------
@@ -361,24 +373,24 @@ def test_one_broken_picture_does_not_stop_the_others(tmp_path: Path) -> None:
     good = picture(tmp_path / "a.png", (64, 64))
     broken = tmp_path / "b.png"
     broken.write_bytes(b"no picture")
-    judge = Judge(
-        Explainer(zoo.resnet(), preprocess="tutorial"), ways_of(["gradcam"]), measures_of(["entropy"])
+    evaluator = Evaluator(
+        Explainer(zoo.resnet(), preprocess="tutorial"), map_sources(["gradcam"]), metrics_of(["entropy"])
     )
-    found = evaluate(judge, [Item(broken), Item(good)])
+    found = evaluate(evaluator, [Item(broken), Item(good)])
     assert {row.path for row in found.rows} == {str(good)}
     assert list(found.failed) == [str(broken)]
 
 
 def test_a_measure_that_needs_masks_says_so() -> None:
-    judge = Judge(Explainer(zoo.resnet()), ways_of(["gradcam"]), measures_of(["pointing_game"]))
+    evaluator = Evaluator(Explainer(zoo.resnet()), map_sources(["gradcam"]), metrics_of(["pointing_game"]))
     with pytest.raises(OptionError, match="pointing_game needs to know where the object is"):
-        judge.rows(Given("x", zoo.noise()[0]))
+        evaluator.rows(TensorItem("x", zoo.noise()[0]))
 
 
 def test_a_class_that_the_model_does_not_have_is_said(tmp_path: Path) -> None:
     """Of a model without labels when the picture is shown to it, and the others go on."""
-    judge = Judge(Explainer(zoo.resnet()), ways_of(["gradcam"]), measures_of(["entropy"]))
-    found = evaluate(judge, [Given("a", zoo.noise()[0], 99), Given("b", zoo.noise()[0], 3)])
+    evaluator = Evaluator(Explainer(zoo.resnet()), map_sources(["gradcam"]), metrics_of(["entropy"]))
+    found = evaluate(evaluator, [TensorItem("a", zoo.noise()[0], 99), TensorItem("b", zoo.noise()[0], 3)])
     assert list(found.failed) == ["a"]
     assert "classes 0 to 9, got 99" in found.failed["a"]
     assert {row.path for row in found.rows} == {"b"}
@@ -492,20 +504,20 @@ def test_half_precision_is_measured_too() -> None:
     """Variants are told apart by their bytes, which NumPy has no type for."""
     net = zoo.resnet().bfloat16()
     names = ["deletion", "road_combined", "pixel_flipping", "max_sensitivity", "adcc"]
-    judge = Judge(Explainer(net), ways_of(["gradcam"]), measures_of(names))
-    for row in judge.rows(Given("x", zoo.noise()[0].bfloat16(), 3)):
+    evaluator = Evaluator(Explainer(net), map_sources(["gradcam"]), metrics_of(names))
+    for row in evaluator.rows(TensorItem("x", zoo.noise()[0].bfloat16(), 3)):
         assert all(np.isfinite(list(row.values.values())))
 
 
 def test_a_picture_seen_through_a_map_is_run_once() -> None:
     """By adcc and by the three measures of drop and gain."""
-    judge = Judge(
+    evaluator = Evaluator(
         Explainer(zoo.resnet()),
-        ways_of(["gradcam"], floors=False),
-        measures_of(["average_drop", "average_gain", "adcc"]),
+        map_sources(["gradcam"], controls=False),
+        metrics_of(["average_drop", "average_gain", "adcc"]),
     )
-    judge.rows(Given("x", zoo.noise()[0]))
-    assert (judge.count.asked, judge.count.run) == (4, 2)
+    evaluator.rows(TensorItem("x", zoo.noise()[0]))
+    assert (evaluator.count.asked, evaluator.count.run) == (4, 2)
 
 
 def test_what_is_the_same_for_each_picture_is_said_once(
@@ -541,9 +553,9 @@ def test_a_score_is_not_called_a_probability(activation: str, tmp_path: Path) ->
     from camlucida.evaluation import report
 
     explainer = Explainer(zoo.resnet(), activation=activation)
-    judge = Judge(explainer, ways_of(["gradcam"]), measures_of(["entropy"]))
+    evaluator = Evaluator(explainer, map_sources(["gradcam"]), metrics_of(["entropy"]))
     picture = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    found = evaluate(judge, [Given("noise", picture, 1)])
+    found = evaluate(evaluator, [TensorItem("noise", picture, 1)])
     report.write(found, tmp_path, {})
     (first, *_) = csv.DictReader((tmp_path / "evaluation.csv").read_text(encoding="utf-8").splitlines())
     with torch.no_grad():

@@ -455,7 +455,7 @@ def test_it_says_what_made_it(explainer, tmp_path):
 def test_the_options_stand_with_their_defaults(explainer):
     for method in ("gradcam", "eigencam", "random"):
         explanation = explainer.explain(zoo.noise(), [method])[0]
-        assert explanation.provenance.options == registry.entry(method).settings()
+        assert explanation.provenance.options == registry.get_method(method).settings()
 
 
 def test_an_unknown_version_is_said_so(monkeypatch):

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 import zoo
 from camlucida.errors import OptionError, PictureError
-from camlucida.heatmaps.project import lay
+from camlucida.heatmaps.project import project_to_picture
 from camlucida.images import Frame
 from camlucida.models import timm as timm_models
 from camlucida.models.preprocessing_steps import preprocess_of, tutorial_preprocess
@@ -103,7 +103,7 @@ LAID = {
 def test_maps_are_laid_bilinearly_and_nowhere_else(picture, box, grid):
     heatmap = zoo.noise(1, *grid, channels=1)[0, 0]
     frame = Frame(picture, box, (224, 224))
-    result, expected = lay(heatmap, frame), laid_by_hand(heatmap.numpy(), frame)
+    result, expected = project_to_picture(heatmap, frame), laid_by_hand(heatmap.numpy(), frame)
     assert result.dtype == np.float32
     np.testing.assert_array_equal(np.isnan(result), np.isnan(expected))
     np.testing.assert_allclose(result, expected, atol=2e-5)
@@ -114,13 +114,13 @@ def test_maps_are_laid_bilinearly_and_nowhere_else(picture, box, grid):
 def test_on_a_whole_picture_it_is_torch_interpolate(size, grid):
     heatmap = zoo.noise(1, *grid, channels=1)
     expected = interpolate(heatmap, size, mode="bilinear", align_corners=False)[0, 0]
-    np.testing.assert_allclose(lay(heatmap[0, 0], Frame.whole(size)), expected, atol=2e-5)
+    np.testing.assert_allclose(project_to_picture(heatmap[0, 0], Frame.whole(size)), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
 def test_any_float_type_is_laid_as_float32(dtype):
     heatmap = torch.ones(3, 3, dtype=dtype, requires_grad=True)
-    result = lay(heatmap, Frame.whole((6, 6)))
+    result = project_to_picture(heatmap, Frame.whole((6, 6)))
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, np.ones((6, 6)))
 

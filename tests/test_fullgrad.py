@@ -165,7 +165,7 @@ def test_the_map_equals_its_oracle(network: str) -> None:
     assert found.heatmap.shape == (size, size)
     torch.testing.assert_close(found.heatmap.double(), torch.from_numpy(expected), rtol=1e-5, atol=1e-5)
     assert not zoo.is_flat(found.heatmap)
-    assert found.notes == ()
+    assert found.findings == ()
     assert (found.provenance.layer, found.provenance.layout) == ("all layers", "input")
 
 
@@ -176,13 +176,13 @@ def drawn(*shape: int, seed: int) -> Tensor:
 def test_the_function_equals_its_oracle() -> None:
     inputs, gradients = drawn(2, 3, 9, 7, seed=0), drawn(2, 3, 9, 7, seed=1)
     terms = (drawn(2, 4, 3, 3, seed=2), drawn(2, 1, 9, 7, seed=3), torch.zeros(2, 2, 2, 2).double())
-    result = registry.entry("fullgrad").function(inputs, gradients, terms, 0)
+    result = registry.get_method("fullgrad").function(inputs, gradients, terms, 0)
     for i in range(2):
         expected = oracles.fullgrad(
             inputs[i].numpy(), gradients[i].numpy(), [term[i].numpy() for term in terms]
         )
         torch.testing.assert_close(result.values[i], torch.from_numpy(expected), rtol=1e-10, atol=1e-10)
-    assert result.notes == ((), ())
+    assert result.findings == ((), ())
 
 
 @pytest.mark.parametrize("family", zoo.FAMILIES)
@@ -206,7 +206,7 @@ def test_pictures_and_targets_at_once_equal_one_at_a_time(family: str) -> None:
 def captured(module: nn.Module) -> Any:
     """What the method is given of the first picture."""
     given: list[Any] = []
-    entry = registry.entry("fullgrad")
+    entry = registry.get_method("fullgrad")
 
     def spy(*fields: Any) -> Any:
         given.extend(fields)
@@ -214,7 +214,7 @@ def captured(module: nn.Module) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         spied = replace(entry, function=spy)
-        patch.setattr("camlucida.methods.registry.entry", lambda _name: spied)
+        patch.setattr("camlucida.methods.registry.get_method", lambda _name: spied)
         Explainer(module).explain(zoo.noise(), ["fullgrad"], [INDEX])
     return given
 
@@ -252,7 +252,7 @@ def test_terms_of_windows_are_counted_and_said() -> None:
     _, _, terms, unplaced = captured(module)
     windowed = sum(2 for part in module.modules() if hasattr(part, "relative_position_bias_table"))
     assert 0 < unplaced <= windowed
-    (note,) = (one for one in found.notes if one.code == "terms-left-out")
+    (note,) = (one for one in found.findings if one.code == "terms-left-out")
     assert f" {unplaced} operations" in note.found
     assert len(terms) > 20
     assert not zoo.is_flat(found.heatmap)
@@ -276,7 +276,7 @@ def test_what_is_captured_of_a_half_precision_model_is_float32(dtype: torch.dtyp
         return input_gradients.abs().sum(dim=1)
 
     method = replace(
-        registry.entry("fullgrad"), name="own", function=own, needs=("input_gradients", "bias_terms")
+        registry.get_method("fullgrad"), name="own", function=own, needs=("input_gradients", "bias_terms")
     )
     Explainer(half).explain(picture, [method], [1])
     assert set(seen) == {torch.float32}

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from camlucida import Explainer
 from camlucida.errors import OptionError, PictureError
 from camlucida.evaluation.dataset import Item, items_in
-from camlucida.evaluation.evaluator import Judge
-from camlucida.evaluation.mosaic_game import Cells, cells_of, grids
-from camlucida.evaluation.run import evaluate, measures_of, ways_of
+from camlucida.evaluation.evaluator import Evaluator
+from camlucida.evaluation.mosaic_game import MosaicPhotos, grids, mosaic_photos
+from camlucida.evaluation.run import evaluate, map_sources, metrics_of
 from command import run as run_command
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
@@ -63,20 +63,20 @@ def explainer() -> Explainer:
 
 def test_the_class_lies_in_its_cell(photos: Path, explainer: Explainer) -> None:
     """All of gradcam's mass, which a map that knows nothing puts evenly over the four."""
-    cells = cells_of(explainer, items_in(photos, None), 100)
+    cells = mosaic_photos(explainer, items_in(photos, None), 100)
     made = grids(cells, 2, 12)
-    judge = Judge(explainer, ways_of(["gradcam"]), measures_of(["energy_inside", "pointing_game"]))
-    found = evaluate(judge, made).cells()
+    evaluator = Evaluator(explainer, map_sources(["gradcam"]), metrics_of(["energy_inside", "pointing_game"]))
+    found = evaluate(evaluator, made).cells()
     assert found["gradcam", "pointing_game"].value == 1
     assert found["gradcam", "energy_inside"].value > 0.8  # the rest is the seam, drawn smoothly
     assert found["gradcam", "energy_inside"].count == 4  # as many pictures, however many mosaics of them
-    assert found["gradcam", "energy_inside"].beats_floors is None
+    assert found["gradcam", "energy_inside"].beats_controls is None
     assert found["centre", "energy_inside"].value == pytest.approx(0.25, abs=1e-6)
     assert found["random-map", "energy_inside"].value == pytest.approx(0.25, abs=0.05)
 
 
 def test_grids_show_what_they_say(photos: Path, explainer: Explainer) -> None:
-    made = grids(cells_of(explainer, items_in(photos, None), 100), 2, 8, seed=3)
+    made = grids(mosaic_photos(explainer, items_in(photos, None), 100), 2, 8, seed=3)
     assert len({one.key for one in made}) == 8
     assert len({one.path for one in made}) > 2
     for one in made:
@@ -93,7 +93,7 @@ def test_what_the_model_mistakes_is_left_out_and_what_cannot_be_read_is_said(
 ) -> None:
     (photos / "0" / "broken.png").write_bytes(b"no picture")
     Image.new("RGB", (64, 64), COLOURS["blue"]).save(photos / "0" / "blue.png")
-    cells = cells_of(explainer, items_in(photos, None), 100)
+    cells = mosaic_photos(explainer, items_in(photos, None), 100)
     assert cells.mistaken == [str(photos / "0" / "blue.png")]
     assert list(cells.failed) == [str(photos / "0" / "broken.png")]
     assert sorted(cells.labels) == [0, 1, 2, 3]
@@ -101,7 +101,7 @@ def test_what_the_model_mistakes_is_left_out_and_what_cannot_be_read_is_said(
 
 def test_without_labels_a_picture_is_what_the_model_says(photos: Path, explainer: Explainer) -> None:
     items = [Item(path) for path in sorted(photos.rglob("*.png"))]
-    cells = cells_of(explainer, items, 100)
+    cells = mosaic_photos(explainer, items, 100)
     assert sorted(zip(cells.paths, cells.labels, strict=True)) == [
         (str(item.path), place) for place, item in enumerate(items)
     ]
@@ -109,18 +109,18 @@ def test_without_labels_a_picture_is_what_the_model_says(photos: Path, explainer
 
 def test_no_more_pictures_are_read_than_there_are_cells(photos: Path, explainer: Explainer) -> None:
     items = items_in(photos, None) * 5
-    one, again, other = (cells_of(explainer, items, 4, seed).paths for seed in (0, 0, 1))
+    one, again, other = (mosaic_photos(explainer, items, 4, seed).paths for seed in (0, 0, 1))
     assert len(one) == 4
     assert one == again
     assert one != other
 
 
 def test_too_few_classes_and_inputs_of_two_sizes_are_refused(photos: Path, explainer: Explainer) -> None:
-    cells = cells_of(explainer, items_in(photos, None), 100)
+    cells = mosaic_photos(explainer, items_in(photos, None), 100)
     with pytest.raises(OptionError, match="3 × 3 cells needs 9 classes, got 4"):
         grids(cells, 3, 8)
     with pytest.raises(OptionError, match="2 × 2 cells needs 4 classes, got 0"):
-        grids(Cells(), 2, 8)
+        grids(MosaicPhotos(), 2, 8)
     cells.pictures[0] = cells.pictures[0][:, :32]
     with pytest.raises(PictureError, match="64×32 and 64×64"):
         grids(cells, 2, 8)

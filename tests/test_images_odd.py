@@ -52,7 +52,7 @@ def opened(folder: Path, content: bytes, name: str = "a.png") -> tuple[np.ndarra
     (folder / name).write_bytes(content)
     found = images.opened(folder / name)
     assert found.picture.mode == "RGB"
-    return np.asarray(found.picture), [one.code for one in found.notes]
+    return np.asarray(found.picture), [one.code for one in found.findings]
 
 
 # ----------------------------------------------------------------------------------------------------- depth
@@ -82,9 +82,9 @@ def twelve_bit_tiff(values: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("content", TWELVE.values(), ids=TWELVE.keys())
 def test_the_depth_is_the_files_own(tmp_path, content):
-    seen, notes = opened(tmp_path, content())
+    seen, findings = opened(tmp_path, content())
     np.testing.assert_array_equal(seen[..., 0], WANTED)
-    assert notes == []
+    assert findings == []
 
 
 @pytest.mark.parametrize(("bits", "top"), [(10, 1023), (14, 16383), (9, 511)])
@@ -181,22 +181,22 @@ def test_a_fourth_band_of_a_tiff_that_is_not_alpha_hides_nothing(tmp_path, extra
         struct.pack_into("<H", content, place, 65000)  # an entry that means nothing
     else:
         struct.pack_into("<H", content, place + 8, extra)
-    seen, notes = opened(tmp_path, bytes(content), "a.tif")
+    seen, findings = opened(tmp_path, bytes(content), "a.tif")
     np.testing.assert_array_equal(seen, np.random.default_rng(0).integers(0, 256, (32, 32, 3)))
-    assert notes == ([] if extra == 0 else ["band-left-out"])
+    assert findings == ([] if extra == 0 else ["band-left-out"])
 
 
 def test_alpha_in_a_tiff_is_laid_on_white(tmp_path):
-    seen, notes = opened(tmp_path, four_bands(CUT_OUT), "a.tif")
+    seen, findings = opened(tmp_path, four_bands(CUT_OUT), "a.tif")
     assert (seen[0, 0] == 255).all()
-    assert notes == []
+    assert findings == []
 
 
 def test_a_fourth_band_of_an_array_is_told_by_its_values():
     for last, codes in ((INFRARED, ["unlikely-alpha"]), (CUT_OUT, []), (np.zeros((32, 32)), None)):
         pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 4), dtype=np.uint8)
         pixels[..., 3] = last
-        found = [one.code for one in images.opened(pixels).notes]
+        found = [one.code for one in images.opened(pixels).findings]
         assert found == codes if codes is not None else "unlikely-alpha" in found
 
 

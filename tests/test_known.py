@@ -20,7 +20,7 @@ from camlucida.capture.logits import logits_of
 from camlucida.cli import main
 from camlucida.errors import LayerError, ModelError, OptionError
 from camlucida.layers import cache
-from camlucida.layers.inspector import Known
+from camlucida.layers.inspector import LayerInspector
 from camlucida.pipeline.settings import cache_key
 
 KEY = {"model": "some", "versions": "1"}
@@ -52,38 +52,38 @@ class Counting(nn.Module):
 
 
 def test_what_was_found_out_is_kept_on_disk_and_costs_nothing_the_second_time() -> None:
-    first = Known(Counting(), logits_of, KEY).default(like())
+    first = LayerInspector(Counting(), logits_of, KEY).default(like())
     module = Counting()
-    second = Known(module, logits_of, KEY)
+    second = LayerInspector(module, logits_of, KEY)
     assert second.default(like()) == first
-    assert second.judged("network.blocks.2.norm1", like()) == first.judged["network.blocks.2.norm1"]
+    assert second.verdict_of("network.blocks.2.norm1", like()) == first.verdicts["network.blocks.2.norm1"]
     assert SEEN == []
-    Known(module, logits_of, {**KEY, "versions": "2"}).default(like())
+    LayerInspector(module, logits_of, {**KEY, "versions": "2"}).default(like())
     assert [2, *[1] * 8] == SEEN
 
 
 def test_locating_takes_ten_pictures_run_mostly_alone() -> None:
-    known = Known(Counting(), logits_of)
+    known = LayerInspector(Counting(), logits_of)
     known.default(like())
     known.default(like())
-    known.judged("network.blocks.2.norm1", like())
+    known.verdict_of("network.blocks.2.norm1", like())
     assert [2, *[1] * 8] == SEEN
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}', "\x00"])
 def test_a_corrupt_entry_is_ignored_and_written_anew(text: str) -> None:
-    Known(zoo.vit(), logits_of, KEY).default(like())
+    LayerInspector(zoo.vit(), logits_of, KEY).default(like())
     (file,) = (cache.folder() / "layers").glob("*.json")
     good = file.read_text(encoding="utf-8")
     file.write_text(text, encoding="utf-8")
-    assert tuple(Known(zoo.vit(), logits_of, KEY).default(like()).judged) == ("blocks.2.norm1",)
+    assert tuple(LayerInspector(zoo.vit(), logits_of, KEY).default(like()).verdicts) == ("blocks.2.norm1",)
     assert json.loads(file.read_text(encoding="utf-8")) == json.loads(good)
 
 
 def test_a_cache_that_cannot_be_written_to_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CAMLUCIDA_CACHE", str(tmp_path / "file"))
-    assert Known(zoo.vit(), logits_of, KEY).default(like()).judged
+    assert LayerInspector(zoo.vit(), logits_of, KEY).default(like()).verdicts
 
 
 def test_models_of_ones_own_and_those_asked_for_anew_leave_nothing_on_disk() -> None:
@@ -95,7 +95,7 @@ def test_models_of_ones_own_and_those_asked_for_anew_leave_nothing_on_disk() -> 
 
 
 def test_the_cache_is_cleared_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    Known(zoo.vit(), logits_of, KEY).default(like())
+    LayerInspector(zoo.vit(), logits_of, KEY).default(like())
     for said in ("1 entry removed", "0 entries removed"):
         with pytest.raises(SystemExit) as ended:
             main(["cache", "clear"])
@@ -104,8 +104,8 @@ def test_the_cache_is_cleared_on_the_command_line(capsys: pytest.CaptureFixture[
 
 
 def test_another_size_of_input_has_its_own_grid() -> None:
-    known = Known(zoo.vit(dynamic_img_size=True), logits_of)
-    grids = [known.default(like(size)).judged["blocks.2.norm1"].layout.grid for size in (64, 96, 64)]
+    known = LayerInspector(zoo.vit(dynamic_img_size=True), logits_of)
+    grids = [known.default(like(size)).verdicts["blocks.2.norm1"].layout.grid for size in (64, 96, 64)]
     assert grids == [(4, 4), (6, 6), (4, 4)]
 
 
@@ -113,7 +113,7 @@ def test_another_size_of_input_has_its_own_grid() -> None:
 
 
 def test_a_name_is_checked_and_close_ones_are_offered() -> None:
-    known = Known(zoo.resnet(), logits_of)
+    known = LayerInspector(zoo.resnet(), logits_of)
     assert known.check("layer4.0.conv2") == "layer4.0.conv2"
     for wrong, close in {
         "layer5": "'layer4'",
@@ -129,7 +129,7 @@ def test_a_name_is_checked_and_close_ones_are_offered() -> None:
 
 def test_a_layer_without_positions_is_refused_with_the_nearest_that_works() -> None:
     with pytest.raises(LayerError, match=r"fits no grid .* nearest layer that works is 'layer4'"):
-        Known(zoo.resnet(), logits_of).judged("fc", like())
+        LayerInspector(zoo.resnet(), logits_of).verdict_of("fc", like())
 
 
 def test_a_layer_without_gradient_is_refused_where_one_is_needed() -> None:
@@ -156,8 +156,8 @@ class Turned(nn.Module):
 def test_tokens_in_another_order_are_refused_and_not_taken_by_default() -> None:
     module = zoo.redraw(Turned())
     with pytest.raises(LayerError, match=r"looks like tokens 8×8 but does not answer .* works is"):
-        Known(module, logits_of).judged("tokens", like())
-    assert tuple(Known(module, logits_of).default(like()).judged) == ("patches",)
+        LayerInspector(module, logits_of).verdict_of("tokens", like())
+    assert tuple(LayerInspector(module, logits_of).default(like()).verdicts) == ("patches",)
 
 
 class Latents(nn.Module):
@@ -226,7 +226,7 @@ def test_branches_side_by_side_have_a_layer_each_and_say_so() -> None:
     (found,) = Explainer(module).explain(zoo.noise(1, 240, 240))
     assert found.provenance.layer == "blocks.2.blocks.0+blocks.2.blocks.1"
     assert found.provenance.layout == "tokens 20×20 behind 1 + tokens 14×14 behind 1"
-    assert "layer-choice" in [note.code for note in found.notes]
+    assert "layer-choice" in [note.code for note in found.findings]
     assert found.heatmap.shape == (20, 20)
     snapshot.assert_same(before, snapshot.take(module))
 
@@ -331,6 +331,6 @@ def test_what_was_found_under_autocast_is_not_taken_for_plain_runs() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         (inside,) = Explainer("resnet10t", weights="random").explain(zoo.noise())
     (outside,) = Explainer("resnet10t", weights="random").explain(zoo.noise())
-    assert "autocast" in [one.code for one in inside.notes]
-    assert "autocast" not in [one.code for one in outside.notes]
+    assert "autocast" in [one.code for one in inside.findings]
+    assert "autocast" not in [one.code for one in outside.findings]
     assert len(list((cache.folder() / "layers").glob("*.json"))) == 2

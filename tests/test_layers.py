@@ -11,7 +11,7 @@ import zoo
 from camlucida.capture.layout import Layout, readings
 from camlucida.layers.paths import Paths, edge_of
 from camlucida.layers.perturbation import BANDS, PICTURES, changes, mean_of, pictures
-from camlucida.layers.probe import judge, probe
+from camlucida.layers.probe import probe, score_layouts
 from camlucida.layers.trace import traced
 
 WIDE, TALL = (64, 96), (96, 64)  # (height, width)
@@ -190,7 +190,7 @@ def _told(layout: Layout, order: Callable[[Tensor], Tensor] = lambda maps: maps,
     "layout", [Layout("tokens", (7, 7)), Layout("tokens", (3, 5), 1), Layout("NCHW", (4, 6))]
 )
 def test_the_right_layout_is_verified(layout: Layout) -> None:
-    found = judge(changes(_told(layout)), [layout])
+    found = score_layouts(changes(_told(layout)), [layout])
     assert (found.layout, found.verdict) == (layout, "verified")
     assert found.score > 0.8
 
@@ -198,7 +198,7 @@ def test_the_right_layout_is_verified(layout: Layout) -> None:
 @pytest.mark.parametrize("behind", range(6))
 def test_the_place_of_other_tokens_is_found(behind: int) -> None:
     true = Layout("tokens", (7, 7), 5 - behind, behind)
-    found = judge(changes(_told(true)), [Layout("tokens", (7, 7), 5)])
+    found = score_layouts(changes(_told(true)), [Layout("tokens", (7, 7), 5)])
     assert (found.layout, found.verdict) == (true, "verified")
 
 
@@ -220,22 +220,22 @@ WRONG = {
 def test_another_order_of_tokens_is_contradicted(order: Callable[[Tensor], Tensor]) -> None:
     torch.manual_seed(0)
     layout = Layout("tokens", (8, 8))
-    assert judge(changes(_told(layout, order)), [layout]).verdict == "contradicted"
-    assert judge(changes(_told(layout)), [layout]).verdict == "verified"
+    assert score_layouts(changes(_told(layout, order)), [layout]).verdict == "contradicted"
+    assert score_layouts(changes(_told(layout)), [layout]).verdict == "verified"
 
 
 def test_exchanged_axes_of_an_image_are_contradicted_and_noise_is_not_believed() -> None:
     layout = Layout("NCHW", (8, 8))
-    assert judge(changes(_told(layout, WRONG["column by column"])), [layout]).verdict == "contradicted"
+    assert score_layouts(changes(_told(layout, WRONG["column by column"])), [layout]).verdict == "contradicted"
     torch.manual_seed(0)
-    assert judge(changes(_told(layout, WRONG["in no order"])), [layout]).verdict == "unverified"
+    assert score_layouts(changes(_told(layout, WRONG["in no order"])), [layout]).verdict == "unverified"
 
 
 def test_tokens_that_all_change_alike_give_no_signal() -> None:
     layout = Layout("tokens", (7, 7))
     alike = torch.randn(PICTURES, 1, 8) + 1e-3 * torch.randn(PICTURES, 49, 8)
-    assert judge(changes(alike), [layout]).verdict == "no-signal"
-    assert judge(changes(torch.ones(PICTURES, 49, 8)), [layout]).verdict == "no-signal"
+    assert score_layouts(changes(alike), [layout]).verdict == "no-signal"
+    assert score_layouts(changes(torch.ones(PICTURES, 49, 8)), [layout]).verdict == "no-signal"
 
 
 def test_several_draws_are_averaged_and_one_without_signal_is_none() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import zoo
 from camlucida.capture.logits import logits_of
-from camlucida.layers.inspector import Known
+from camlucida.layers.inspector import LayerInspector
 from camlucida.pipeline.explainer import Explainer
 
 WIDE, TALL = (64, 96), (96, 64)  # (height, width)
@@ -107,7 +107,7 @@ def test_the_default_layer_and_its_layout(name: str) -> None:
 
 
 def _maps(module: nn.Module, layer: str, inputs: Tensor) -> Tensor:
-    found = Known(module, logits_of).judged(layer, inputs[0])
+    found = LayerInspector(module, logits_of).verdict_of(layer, inputs[0])
     assert found.verdict == "verified"
     kept: list[Tensor] = []
     handle = module.get_submodule(layer).register_forward_hook(lambda _part, _args, output: kept.append(output))

@@ -14,12 +14,12 @@ import oracles
 import snapshot
 import zoo
 from camlucida import Explainer
-from camlucida.capture.borrow import lent
-from camlucida.capture.chunks import Pace, in_chunks
+from camlucida.capture.borrow import borrowed
+from camlucida.capture.chunks import ChunkSize, in_chunks
 from camlucida.capture.recording import recorded
-from camlucida.capture.replay import Tail, check, replay, run_in_full
+from camlucida.capture.replay import ReplayPoint, check, replay, run_in_full
 from camlucida.errors import ModelError
-from camlucida.heatmaps.examine import Noted
+from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods import registry
 
 METHODS = ["scorecam", "ablationcam"]
@@ -72,15 +72,15 @@ def mixed() -> Tensor:
     return activations
 
 
-def scored(activations: Tensor, inputs: Tensor, channels: int, asked: list[int] | None = None) -> Noted:
-    function = registry.entry("scorecam").function
+def scored(activations: Tensor, inputs: Tensor, channels: int, asked: list[int] | None = None) -> WithFindings:
+    function = registry.get_method("scorecam").function
     run = running(quadratic, [] if asked is None else asked)
     return function(activations, torch.zeros(len(inputs), 2), inputs, run, channels=channels)
 
 
 def ablated(activations: Tensor) -> Tensor:
     scores = torch.stack([quadratic(one[None])[0] * (i + 1) for i, one in enumerate(activations)])
-    return registry.entry("ablationcam").function(activations, scores, running(quadratic, []))
+    return registry.get_method("ablationcam").function(activations, scores, running(quadratic, []))
 
 
 def map_of(weights: Tensor, activations: Tensor, picture: int, target: int) -> Tensor:
@@ -119,7 +119,7 @@ def test_scorecam_weights_are_shares_of_channels_that_vary() -> None:
     assert not result.values[0, :, [2, 5]].any()
     assert not result.values[1, :, 0].any()
     assert asked == [6, 7]
-    assert result.notes == ((), ())
+    assert result.findings == ((), ())
 
 
 def test_fast_scorecam_keeps_the_channels_that_vary_most() -> None:
@@ -131,7 +131,7 @@ def test_fast_scorecam_keeps_the_channels_that_vary_most() -> None:
     result = scored(activations, inputs, 3, asked)
     assert result.values[0, 0].nonzero().flatten().tolist() == [1, 4, 5]
     assert asked == [3]
-    (note,) = result.notes[0]
+    (note,) = result.findings[0]
     assert note.code == "channels-left-out"
     assert "3 of the 6" in note.found
     kept = scored(activations[:, [1, 4, 5]], inputs, 0).values
@@ -148,7 +148,7 @@ def test_channels_that_vary_alike_are_kept_in_their_order() -> None:
 def test_nothing_is_left_out_where_few_channels_vary(channels: int) -> None:
     activations, inputs = mixed()[:1], drawn(1, 3, 8, 8)
     result = scored(activations, inputs, channels)
-    assert result.notes == ((),)
+    assert result.findings == ((),)
     assert torch.equal(result.values, scored(activations, inputs, 0).values)
 
 
@@ -167,7 +167,7 @@ def test_a_negative_score_does_not_turn_the_ablation_map_over() -> None:
         def score(variants: Tensor) -> Tensor:
             return variants[:, :1].mean(dim=(2, 3)) - variants[:, 1:2].mean(dim=(2, 3)) + level
 
-        function = registry.entry("ablationcam").function
+        function = registry.get_method("ablationcam").function
         return function(activations, score(activations), running(score, []))[0, 0]
 
     for level in (-8.0, 8.0):
@@ -176,7 +176,7 @@ def test_a_negative_score_does_not_turn_the_ablation_map_over() -> None:
 
 
 def test_a_score_of_zero_is_no_division_by_zero() -> None:
-    found = registry.entry("ablationcam").function(
+    found = registry.get_method("ablationcam").function(
         torch.ones(1, 2, 2, 2), torch.zeros(1, 1), running(lambda one: one[:, :1].mean(dim=(2, 3)), [])
     )
     assert found.isfinite().all()
@@ -399,10 +399,10 @@ TRAPS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def test_resuming_equals_running_in_full(build: Callable[[], nn.Module], layer: str, batch: int) -> None:
     module, pictures = zoo.redraw(build()), zoo.noise(batch)
     before, kept, index = snapshot.take(module), pictures.clone(), batch // 2
-    with lent(module):
+    with borrowed(module):
         with recorded(module, [layer], batch) as (recording,):
             outputs = module(pictures.clone())
-        tail = Tail(module, recording, pictures[index], index, lambda output: output)
+        tail = ReplayPoint(module, recording, pictures[index], index, lambda output: output)
         assert check(tail, outputs[index : index + 1])
         own = tail.own
         noise = torch.randn(4, *own.shape[1:], generator=torch.Generator().manual_seed(3))
@@ -424,13 +424,13 @@ def test_ablationcam_is_right_in_traps(kind: str) -> None:
     naive = Naive(module, layer, picture[0], 2)
     naive.last = False
     assert_same(found.heatmap, naive.expected("ablationcam"))
-    assert found.notes == ()
+    assert found.findings == ()
 
 
 def test_a_tail_that_depends_on_the_batch_is_run_in_full_and_said() -> None:
     module, picture = zoo.redraw(OfTheBatch()).double(), zoo.noise().double()
     (found,) = explained(module, picture, ["ablationcam"], targets=[2], layers=["layer"])
-    assert [note.code for note in found.notes] == ["resume-fallback", "leans-on-batch"]
+    assert [note.code for note in found.findings] == ["resume-fallback", "leans-on-batch"]
     naive = Naive(module, "layer", picture[0], 2)
     naive.last = False
     expected = naive.expected("ablationcam")
@@ -469,7 +469,7 @@ def test_the_model_is_as_before_after_an_error(method: str, runs: int, part: str
 
 def test_the_pace_grows_while_that_pays_and_settles() -> None:
     """The best of three trials counts."""
-    pace, sizes = Pace(size=4, largest=64), []
+    pace, sizes = ChunkSize(size=4, largest=64), []
     for seconds in (9.0, 1.0, 2.0, 0.9, 0.9, 0.8, 0.79, 3.0, 3.0, 0.1, 0.1):
         pace.learn(seconds)
         sizes.append((pace.size, pace.settled))
@@ -477,7 +477,7 @@ def test_the_pace_grows_while_that_pays_and_settles() -> None:
 
 
 def test_the_pace_stops_at_the_largest() -> None:
-    pace = Pace(size=4, largest=20)
+    pace = ChunkSize(size=4, largest=20)
     for seconds in (1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.2, 0.2, 0.2, 0.1):
         pace.learn(seconds)
     assert (pace.size, pace.settled) == (16, True)
@@ -485,7 +485,7 @@ def test_the_pace_stops_at_the_largest() -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 17, 130])
 def test_chunks_give_all_rows_in_order(count: int) -> None:
-    found = in_chunks(lambda indices: torch.tensor([[i, -i] for i in indices]), count, Pace())
+    found = in_chunks(lambda indices: torch.tensor([[i, -i] for i in indices]), count, ChunkSize())
     assert found.tolist() == [[i, -i] for i in range(count)]
 
 
@@ -514,7 +514,7 @@ def test_a_batch_larger_than_memory_is_halved_and_said(error: Exception) -> None
     module, pictures = OfLittleRoom(2, error), zoo.noise(5)
     found = explained(module, pictures, ["gradcam"], targets=[1], layers=["network.layer4"])
     wanted = explained(module.network, pictures, ["gradcam"], targets=[1], layers=["layer4"])
-    assert [[note.code for note in one.notes] for one in found] == [["memory-ended"]] * 5
+    assert [[note.code for note in one.findings] for one in found] == [["memory-ended"]] * 5
     for one, other in zip(found, wanted, strict=True):
         assert_same(one.heatmap, other.heatmap)
 
@@ -524,8 +524,8 @@ def test_fewer_variants_at_once_are_said(method: str) -> None:
     module, picture = OfLittleRoom(3, ENDS[0]), zoo.noise()
     (found,) = explained(module, picture, [method], targets=[1], layers=["network.layer3"])
     (wanted,) = explained(module.network, picture, [method], targets=[1], layers=["layer3"])
-    assert [note.code for note in found.notes] == ["memory-ended"]
-    assert wanted.notes == ()
+    assert [note.code for note in found.findings] == ["memory-ended"]
+    assert wanted.findings == ()
     assert_same(found.heatmap, wanted.heatmap)
 
 
@@ -544,7 +544,7 @@ def test_chunks_shrink_where_memory_ends(room: int) -> None:
         sizes.append(len(indices))
         return torch.tensor([float(i) for i in indices])
 
-    pace = Pace(size=16)
+    pace = ChunkSize(size=16)
     assert in_chunks(run, 37, pace).tolist() == list(range(37))
     assert pace.settled
     assert max(sizes) == pace.size == {1: 1, 2: 2, 3: 2, 9: 8}[room]
@@ -555,4 +555,4 @@ def test_one_variant_too_many_is_said() -> None:
         raise torch.OutOfMemoryError("no room")
 
     with pytest.raises(ModelError, match="smaller model"):
-        in_chunks(run, 8, Pace())
+        in_chunks(run, 8, ChunkSize())

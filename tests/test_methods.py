@@ -21,12 +21,12 @@ import oracles
 import zoo
 from camlucida import Explainer, types
 from camlucida.heatmaps import combine
-from camlucida.heatmaps.examine import Noted
+from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods import registry
-from camlucida.methods.registry import Entry
+from camlucida.methods.registry import Method
 
 METHODS = sorted(oracles.ORACLES)  # those that need no more than activations and gradients
-GRADIENT_METHODS = [name for name in METHODS if "gradients" in registry.entry(name).needs]
+GRADIENT_METHODS = [name for name in METHODS if "gradients" in registry.get_method(name).needs]
 EIGEN_METHODS = ["eigencam", "eigengradcam", "kpcacam", "segeigencam"]
 quick = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**31 - 1)
@@ -80,18 +80,18 @@ INPUTS: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
 BLANK = {("fem", "many channels"), ("fem", "one row")}
 
 
-def values_of(result: Tensor | Noted) -> Tensor:
-    return result.values if isinstance(result, Noted) else result
+def values_of(result: Tensor | WithFindings) -> Tensor:
+    return result.values if isinstance(result, WithFindings) else result
 
 
-def result_of(entry: Entry, activations: Tensor, gradients: Tensor) -> Tensor:
+def result_of(entry: Method, activations: Tensor, gradients: Tensor) -> Tensor:
     fields = {"activations": activations, "gradients": gradients}
     return values_of(entry.function(*(fields[need] for need in entry.needs)))
 
 
 def map_of(name: str, activations: Tensor, gradients: Tensor) -> Tensor:
     """The map (batch, height, width), as the pipeline makes it."""
-    entry = registry.entry(name)
+    entry = registry.get_method(name)
     result = result_of(entry, activations, gradients)
     return combine.reduce(result) if entry.returns == "contributions" else result
 
@@ -112,7 +112,7 @@ def assert_same(found: Tensor, expected: Tensor, share: float) -> None:
 
 
 def test_every_method_has_an_oracle() -> None:
-    assert set(oracles.ORACLES) | set(oracles.RUN_ORACLES) == set(registry.entries())
+    assert set(oracles.ORACLES) | set(oracles.RUN_ORACLES) == set(registry.all_methods())
 
 
 @pytest.mark.parametrize("kind", INPUTS)
@@ -150,7 +150,7 @@ def test_methods_equal_their_oracles_at_any_shape(shape: tuple[int, ...], seed: 
 
 
 def test_seed_of_random_draws_other_weights_the_same_for_each_picture() -> None:
-    entry = registry.entry("random")
+    entry = registry.get_method("random")
     ones = torch.ones(2, 5000, 1, 1)
     first, second = entry.function(ones), entry.function(ones, seed=1)
     assert torch.equal(first, entry.function(ones, seed=0))
@@ -195,9 +195,9 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_declared_shapes_are_the_real_ones(name: str) -> None:
-    entry = registry.entry(name)
+    entry = registry.get_method(name)
     hints = get_type_hints(entry.function, globalns={**vars(types), **entry.function.__globals__})
-    assert hints["return"] is (types.Contributions if entry.returns == "contributions" else Noted)
+    assert hints["return"] is (types.Contributions if entry.returns == "contributions" else WithFindings)
     assert set(entry.needs) <= set(hints)
     fields = dict(zip(("activations", "gradients"), signed((2, 7, 3, 5)), strict=True))
     checked(entry.function)(*(fields[need] for need in entry.needs))
@@ -212,14 +212,14 @@ def test_declared_shapes_of_the_reducers_are_the_real_ones(function: Callable[..
 
 @pytest.mark.parametrize("name", METHODS)
 def test_shape_check_refuses_wrong_input(name: str) -> None:
-    entry = registry.entry(name)
+    entry = registry.get_method(name)
     wrong = {"activations": drawn((2, 7, 3, 5), 0)[0], "gradients": drawn((2, 7, 3, 5), 1)}
     with pytest.raises(jaxtyping.TypeCheckError, match="activations"):
         checked(entry.function)(*(wrong[need] for need in entry.needs))
 
 
 def test_shape_check_refuses_shapes_that_differ() -> None:
-    function = checked(registry.entry("gradcam").function)
+    function = checked(registry.get_method("gradcam").function)
     with pytest.raises(jaxtyping.TypeCheckError, match="gradients"):
         function(drawn((2, 7, 3, 5), 0), drawn((2, 7, 5, 3), 1))
 
@@ -321,7 +321,7 @@ def test_map_grows_with_its_input(name: str, kind: str) -> None:
     activations, gradients = INPUTS[kind]()
     expected = map_of(name, activations, gradients)
     assert_same(map_of(name, 4 * activations, gradients), 4 * expected, 1e-9)
-    by_gradients = 1 if registry.entry(name).classless else 8
+    by_gradients = 1 if registry.get_method(name).classless else 8
     assert_same(map_of(name, activations, 8 * gradients), by_gradients * expected, 1e-9)
 
 
@@ -333,10 +333,12 @@ def test_gradcam_plus_plus_does_not_depend_on_units() -> None:
     )
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if registry.entry(name).returns == "contributions"])
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if registry.get_method(name).returns == "contributions"]
+)
 def test_unsigned_methods_have_no_evidence_against_on_relu_activations(name: str) -> None:
     found = map_of(name, *positive((2, 3, 5, 5)))
-    assert (float(found.min()) < 0) == registry.entry(name).signed
+    assert (float(found.min()) < 0) == registry.get_method(name).signed
 
 
 @pytest.mark.parametrize("name", ["gradcam", "xgradcam", "hirescam"])
@@ -415,7 +417,7 @@ def test_hirescam_alone_adds_up_where_positions_are_not_alike() -> None:
 def test_xgradcam_conserves(seed: int, relu: bool) -> None:
     """A channel's contributions add up to gradient times activation, whatever the signs."""
     activations, gradients = (positive if relu else signed)((2, 6, 3, 4), seed)
-    contributions = registry.entry("xgradcam").function(activations, gradients)
+    contributions = registry.get_method("xgradcam").function(activations, gradients)
     expected = (activations * gradients).sum(dim=(2, 3))
     torch.testing.assert_close(contributions.sum(dim=(2, 3)), expected, rtol=1e-9, atol=1e-9)
 
@@ -423,7 +425,7 @@ def test_xgradcam_conserves(seed: int, relu: bool) -> None:
 def test_xgradcam_gives_a_channel_that_adds_up_to_nothing_no_weight() -> None:
     activations = torch.tensor([[1.0, -1.0], [0.0, 0.0], [3.0, 1.0]]).view(1, 3, 1, 2)
     gradients = torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 6.0]]).view(1, 3, 1, 2)
-    contributions = registry.entry("xgradcam").function(activations, gradients)
+    contributions = registry.get_method("xgradcam").function(activations, gradients)
     assert contributions.flatten(1).tolist() == [[0, 0, 0, 0, 9, 3]]
 
 
@@ -512,7 +514,7 @@ def test_the_sign_of_eigencam_where_all_norms_are_equal() -> None:
     activations = torch.tensor([[3.0, 4], [4, 3], [5, 0], [4, -3], [0, 5]], dtype=torch.float64).T.reshape(
         1, 2, 1, 5
     )
-    function = registry.entry("eigencam").function
+    function = registry.get_method("eigencam").function
     found = function(activations).values
     torch.testing.assert_close(found, function(activations[:, [1, 0]]).values)
     assert found.flatten()[found.abs().argmax()] > 0
@@ -521,8 +523,8 @@ def test_the_sign_of_eigencam_where_all_norms_are_equal() -> None:
 def test_what_is_not_finite_gives_no_component_and_leaves_the_others() -> None:
     """Half precision overflows."""
     activations = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    alone = registry.entry("eigencam").function(activations[1:]).values
+    alone = registry.get_method("eigencam").function(activations[1:]).values
     activations[0, 0, 0, 0] = float("inf")
-    found = registry.entry("eigencam").function(activations).values
+    found = registry.get_method("eigencam").function(activations).values
     assert found[0].isnan().all()
     torch.testing.assert_close(found[1:], alone)

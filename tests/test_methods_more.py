@@ -234,10 +234,10 @@ def test_segeigencam_says_where_its_sign_is_against_the_strength() -> None:
     activations[0, :, 1, 1] = 0.1
     found = registry.entry("segeigencam").function(activations, torch.ones(1, 2, 3, 3))
     assert found.values[0].flatten().argmax() == 4
-    assert [[note.code for note in one] for one in found.notes] == [["sign-ambiguous"]]
+    assert [[note.code for note in one] for one in found.findings] == [["sign-ambiguous"]]
     found = registry.entry("segeigencam").function(2 - activations, -torch.ones(1, 2, 3, 3))
     assert found.values[0].flatten().argmax() == 4
-    assert found.notes == ((),)
+    assert found.findings == ((),)
 
 
 # -- finercam ---------------------------------------------------------------------------------------------
@@ -249,9 +249,9 @@ def test_finercam_is_the_papers(index: int | None, alpha: float, references: int
     module, batch = small(), pictures(3)
     expected, scores = [], []
     for one in batch:
-        activations, slopes, logits = slopes_of(module, one)
+        activations, variant_gradients, logits = slopes_of(module, one)
         own = int(logits.argmax()) if index is None else index
-        expected.append(oracles.finercam(activations, slopes, logits, own, alpha, references))
+        expected.append(oracles.finercam(activations, variant_gradients, logits, own, alpha, references))
         scores.append((own, logits[own]))
     found = explained(module, batch, "finercam", index, options={"alpha": alpha, "references": references})
     assert_same(torch.stack([one.heatmap for one in found]), stacked(expected))
@@ -345,7 +345,7 @@ def test_many_at_once_are_those_of_each_alone() -> None:
         assert found.score == pytest.approx(expected.score)
         scale = float(expected.heatmap.abs().max())
         torch.testing.assert_close(found.heatmap, expected.heatmap, rtol=0, atol=1e-6 * scale)
-        assert found.notes == expected.notes
+        assert found.findings == expected.findings
 
 
 # -- refinecam --------------------------------------------------------------------------------------------
@@ -407,8 +407,8 @@ def test_smoothgradcam_plus_plus_is_the_papers(samples: int, std: float, seed: i
     expected = []
     for one in batch:
         noise = noisy_by_hand(one, samples, std, seed)
-        slopes = [slopes_of(module, view)[1][2] for view in noise]
-        expected.append(oracles.smoothgradcam_plus_plus(slopes_of(module, one)[0], slopes))
+        variant_gradients = [slopes_of(module, view)[1][2] for view in noise]
+        expected.append(oracles.smoothgradcam_plus_plus(slopes_of(module, one)[0], variant_gradients))
     options = {"samples": samples, "std": std, "seed": seed}
     assert_same(maps(module, batch, "smoothgradcam++", 2, options=options), stacked(expected))
 
@@ -416,8 +416,8 @@ def test_smoothgradcam_plus_plus_is_the_papers(samples: int, std: float, seed: i
 def test_cubes_below_zero_matter_here() -> None:
     """Else the test above would not see what is done about them."""
     module, one = small(), pictures(1)[0]
-    slopes = np.stack([slopes_of(module, view)[1][2] for view in noisy_by_hand(one, 3, 0.5, 0)])
-    assert ((slopes.mean(axis=0) > 0) & ((slopes**3).mean(axis=0) < 0)).any()
+    variant_gradients = np.stack([slopes_of(module, view)[1][2] for view in noisy_by_hand(one, 3, 0.5, 0)])
+    assert ((variant_gradients.mean(axis=0) > 0) & ((variant_gradients**3).mean(axis=0) < 0)).any()
 
 
 @pytest.mark.parametrize("layer", [EARLY, LATE])

@@ -13,7 +13,7 @@ from camlucida.capture.logits import check_rows, logits_of
 from camlucida.errors import ModelError, OptionError
 from camlucida.models.adapter import Adapter
 from camlucida.models.labels import check_count, labels_from
-from camlucida.models.load import described
+from camlucida.models.load import with_user_labels
 from camlucida.models.preprocessing_steps import no_preprocess
 
 ADAPTER = Adapter(torch.nn.Identity(), "x", no_preprocess, None, None, None, "own", "torch")
@@ -118,15 +118,15 @@ def test_several_that_may_be_meant_are_named(output, message):
 
 
 def test_the_users_own_way_to_the_logits():
-    adapter = described(ADAPTER, logits_of=lambda output: output["aux"])
+    adapter = with_user_labels(ADAPTER, logits_of=lambda output: output["aux"])
     assert torch.equal(adapter.logits_of({"main": LOGITS, "aux": LOGITS + 1}), LOGITS + 1)
     assert ADAPTER.logits_of is logits_of
-    assert described(ADAPTER) is ADAPTER
-    assert described(ADAPTER, logits_of=lambda output: output[:, 0]).logits_of(LOGITS).shape == (2, 1)
+    assert with_user_labels(ADAPTER) is ADAPTER
+    assert with_user_labels(ADAPTER, logits_of=lambda output: output[:, 0]).logits_of(LOGITS).shape == (2, 1)
     with pytest.raises(ModelError, match="logits_of returns a tensor .* got int"):
-        described(ADAPTER, logits_of=len).logits_of(LOGITS)
+        with_user_labels(ADAPTER, logits_of=len).logits_of(LOGITS)
     with pytest.raises(ModelError, match=r"\(2, 4, 3, 3\) by logits_of"):
-        described(ADAPTER, logits_of=lambda output: output).logits_of(MAPS)
+        with_user_labels(ADAPTER, logits_of=lambda output: output).logits_of(MAPS)
 
 
 def test_rows_are_pictures():
@@ -205,6 +205,6 @@ def test_labels_are_counted():
 
 
 def test_a_class_without_a_name_has_none():
-    adapter = described(ADAPTER, NAMES)
+    adapter = with_user_labels(ADAPTER, NAMES)
     assert (adapter.labels_given, ADAPTER.labels_given) == (True, False)
     assert [adapter.label(i) for i in (0, 2, 3, -1, None)] == [NAMES[0], NAMES[2], None, None, None]

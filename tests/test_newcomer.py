@@ -16,7 +16,7 @@ import camlucida as cl
 import zoo
 from camlucida import Explainer, TopClass
 from camlucida.errors import LayerError, TargetError
-from camlucida.tables import aligned, counted, narrowed
+from camlucida.tables import counted, format_table, narrowed
 from command import run
 
 ROOT = Path(cl.__file__).parent
@@ -98,7 +98,7 @@ def test_layers_are_listed_by_grid_unless_all_are_asked_for(capsys: pytest.Captu
 
 def test_a_table_fits_the_terminal() -> None:
     rows = [["method", "what it shows"], ["gradcam", "word " * 60], ["cam", ""]]
-    assert max(map(len, aligned(narrowed(rows, 40)).splitlines())) <= 40
+    assert max(map(len, format_table(narrowed(rows, 40)).splitlines())) <= 40
     assert narrowed(rows, 1000) == rows
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import zoo
 from camlucida import Explainer, errors
-from camlucida.capture.chunks import Pace, in_chunks
+from camlucida.capture.chunks import ChunkSize, in_chunks
 from test_parity import distance
 
 
@@ -46,7 +46,7 @@ def test_chunks_are_of_one_size_where_runs_are_to_repeat() -> None:
 
     torch.use_deterministic_algorithms(True)
     try:
-        in_chunks(run, 40, Pace())
+        in_chunks(run, 40, ChunkSize())
     finally:
         torch.use_deterministic_algorithms(False)
     assert set(sizes) == {4}

@@ -26,7 +26,7 @@ import zoo
 from camlucida import Explainer, Explanation, PerPicture
 from camlucida.errors import TargetError
 from camlucida.heatmaps.combine import reduce
-from camlucida.heatmaps.scale import limit
+from camlucida.heatmaps.scale import full_colour_values
 from camlucida.methods import registry
 
 TARGET, SCALE = 3, 1e5
@@ -244,7 +244,9 @@ def peer_weights(cam_class: type[peer.GradCAM], activations: np.ndarray, gradien
 
 
 def our_map(name: str, activations: np.ndarray, gradients: np.ndarray) -> Tensor:
-    return reduce(registry.entry(name).function(torch.from_numpy(activations), torch.from_numpy(gradients)))
+    return reduce(
+        registry.get_method(name).function(torch.from_numpy(activations), torch.from_numpy(gradients))
+    )
 
 
 def one_channel(*values: float) -> np.ndarray:
@@ -305,7 +307,7 @@ def test_xgradcam_of_the_peer_explodes_where_its_denominator_crosses_zero() -> N
 def test_components_of_the_peer_flip_when_channels_change_places(name: str) -> None:
     """The same network with its channels numbered otherwise has the opposite map."""
     place = next(place for place in PLACES if place.layer == "layers.1.blocks.0.norm1")
-    seen, ours, entry = peer_at(place, "hirescam"), ours_at(place)[name], registry.entry(name)
+    seen, ours, entry = peer_at(place, "hirescam"), ours_at(place)[name], registry.get_method(name)
     fields = {"activations": seen.activations, "gradients": seen.gradients}
     reference = get_2d_projection(np.prod([fields[need] for need in entry.needs], axis=0))
     flips = 0
@@ -321,7 +323,7 @@ def test_components_of_the_peer_flip_when_channels_change_places(name: str) -> N
 def test_small_maps_are_flattened_by_the_peers_epsilon() -> None:
     small = torch.tensor([[0.0, 0.5e-9], [1e-9, 0.0]])
     assert scale_cam_image(small[None].numpy()).max() < 0.01
-    assert (small / limit([small], "picture")[0]).max() == 1
+    assert (small / full_colour_values([small], "picture")[0]).max() == 1
 
 
 def test_small_scores_are_drawn_as_large_ones() -> None:

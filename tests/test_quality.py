@@ -21,7 +21,7 @@ import oracles_quality as oracles
 from camlucida.errors import OptionError
 from camlucida.metrics import controls, similarity
 from camlucida.metrics.mosaic import mosaics
-from camlucida.metrics.registry import metric_called
+from camlucida.metrics.registry import get_metric
 from camlucida.metrics.trial import Trial
 
 LOCALISATION = ["pointing_game", "energy_inside", "best_iou", "relevance_rank", "top_k_intersection"]
@@ -64,24 +64,24 @@ MAPS: dict[str, Callable[[int], Tensor]] = {
 }
 
 
-def some_map(pictures: Tensor) -> Tensor:
+def some_map(inputs: Tensor) -> Tensor:
     """A method of explaining that depends on the picture, smoothly: (n, channels, …) to (n, …)."""
-    return pictures[:, 0] * pictures[:, 1] + 0.5 * pictures[:, 2]
+    return inputs[:, 0] * inputs[:, 1] + 0.5 * inputs[:, 2]
 
 
-def some_score(pictures: Tensor) -> Tensor:
+def some_score(inputs: Tensor) -> Tensor:
     """A network's probability (n,)."""
-    return torch.sigmoid(pictures.double().mean(dim=(1, 2, 3)) * 3)
+    return torch.sigmoid(inputs.double().mean(dim=(1, 2, 3)) * 3)
 
 
 def trial(**changes: Any) -> Trial:
     """A trial whose parts are random numbers, small and cheap."""
-    picture = changes.get("picture", drawn((3, *SIZE), 1))
+    input = changes.get("picture", drawn((3, *SIZE), 1))
     standard: dict[str, Any] = {
         "heatmap": drawn(SIZE, 0),
         "coarse": drawn((3, 3), 0),
-        "picture": picture,
-        "probability": float(some_score(picture[None])[0]),
+        "picture": input,
+        "probability": float(some_score(input[None])[0]),
         "logit": 1.0,
         "score": lambda make, count: some_score(make(range(count))),
         "logits": lambda make, count: some_score(make(range(count))),
@@ -97,7 +97,7 @@ def trial(**changes: Any) -> Trial:
 
 
 def value(name: str, options: dict[str, Any] | None = None, **changes: Any) -> float:
-    return metric_called(name).run(trial(**changes), options)
+    return get_metric(name).run(trial(**changes), options)
 
 
 def row(*values: float) -> Tensor:
@@ -125,7 +125,7 @@ def test_value_equals_its_oracle(name: str, kind: str) -> None:
     values = []
     for seed in range(5):
         heatmap, mask = MAPS[kind](seed), blob(seed)
-        arguments = [wide(heatmap), wide(mask)][: len(metric_called(name).needs)]
+        arguments = [wide(heatmap), wide(mask)][: len(get_metric(name).needs)]
         if name == "relevance_rank" and kind == "positive":
             mask = mask & (heatmap > 0)  # there are too many ways to choose among so many zeros
             arguments[1] = wide(mask)
@@ -165,24 +165,24 @@ def test_pointing_game_with_tolerance_equals_its_oracle(tolerance: int) -> None:
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_coherency_and_adcc_equal_their_oracles(kind: str) -> None:
-    def again(picture: np.ndarray) -> np.ndarray:
-        return some_map(torch.from_numpy(picture)[None])[0].numpy()
+    def explain_inputs(input: np.ndarray) -> np.ndarray:
+        return some_map(torch.from_numpy(input)[None])[0].numpy()
 
-    def score(picture: np.ndarray) -> float:
-        return float(some_score(torch.from_numpy(picture)[None])[0])
+    def score(input: np.ndarray) -> float:
+        return float(some_score(torch.from_numpy(input)[None])[0])
 
     for seed in range(4):
-        heatmap, picture = MAPS[kind](seed).double(), drawn((3, *SIZE), seed + 50).double() + 0.3
-        found = {"heatmap": heatmap, "picture": picture}
-        expected = oracles.coherency(heatmap.numpy(), picture.numpy(), again)
+        heatmap, input = MAPS[kind](seed).double(), drawn((3, *SIZE), seed + 50).double() + 0.3
+        found = {"heatmap": heatmap, "picture": input}
+        expected = oracles.coherency(heatmap.numpy(), input.numpy(), explain_inputs)
         assert value("coherency", **found) == pytest.approx(expected, abs=1e-10)
-        expected = oracles.adcc(heatmap.numpy(), picture.numpy(), again, score)
+        expected = oracles.adcc(heatmap.numpy(), input.numpy(), explain_inputs, score)
         assert value("adcc", **found) == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize("name", oracles.SIMILARITIES)
 def test_similarity_equals_its_oracle(name: str) -> None:
-    function = similarity.similarity_called(name)
+    function = similarity.get_similarity(name)
     for seed in range(3):
         for one, other in ((drawn(SIZE, seed), drawn(SIZE, seed + 9)), (tied(seed), drawn(SIZE, seed).abs())):
             expected = oracles.SIMILARITIES[name](wide(one), wide(other))
@@ -194,15 +194,15 @@ def test_sanity_measures_equal_their_oracles(name: str) -> None:
     options, one = {"similarity": name}, wide(drawn(SIZE, 0))
     stages = [100 * drawn(SIZE, 5), drawn(SIZE, 0) - 2 * drawn(SIZE, 6), -drawn(SIZE, 0)]
     expected = oracles.randomisation(one, [wide(stage) for stage in stages], name)
-    assert value("randomisation", options, cascade=lambda: stages) == pytest.approx(expected, abs=1e-12)
-    for measure in ("random_logit", "class_sensitivity"):
+    assert value("randomisation", options, randomised_maps=lambda: stages) == pytest.approx(expected, abs=1e-12)
+    for metric in ("random_logit", "class_sensitivity"):
         asked: list[int] = []
 
-        def of_class(index: int, asked: list[int] = asked) -> Tensor:
+        def explain_class(index: int, asked: list[int] = asked) -> Tensor:
             asked.append(index)
             return drawn(SIZE, 0) + 3 * drawn(SIZE, index)
 
-        found = value(measure, options, of_class=of_class)
+        found = value(metric, options, explain_class=explain_class)
         other = wide(drawn(SIZE, 0) + 3 * drawn(SIZE, asked[0]))
         assert found == pytest.approx(oracles.of_another_class(one, other, name), abs=1e-6)
         assert len(asked) == 1
@@ -211,20 +211,24 @@ def test_sanity_measures_equal_their_oracles(name: str) -> None:
 def test_max_sensitivity_equals_its_oracle_on_the_pictures_it_asked_for() -> None:
     asked: list[Tensor] = []
 
-    def again(pictures: Tensor) -> Tensor:
-        asked.extend(pictures)
-        return some_map(pictures)
+    def explain_inputs(inputs: Tensor) -> Tensor:
+        asked.extend(inputs)
+        return some_map(inputs)
 
-    picture = drawn((3, *SIZE), 1)
-    heatmap = some_map(picture[None])[0]
+    input = drawn((3, *SIZE), 1)
+    heatmap = some_map(input[None])[0]
     found = value(
-        "max_sensitivity", {"samples": 19, "radius": 0.1}, heatmap=heatmap, picture=picture, again=again
+        "max_sensitivity",
+        {"samples": 19, "radius": 0.1},
+        heatmap=heatmap,
+        input=input,
+        explain_inputs=explain_inputs,
     )
     assert len(asked) == 19
     expected = oracles.max_sensitivity(wide(heatmap), [wide(some_map(one[None])[0]) for one in asked])
     assert found == pytest.approx(expected, rel=1e-6)
-    reach = 0.1 * float(picture.max() - picture.min())
-    noise = torch.stack(asked) - picture
+    reach = 0.1 * float(input.max() - input.min())
+    noise = torch.stack(asked) - input
     assert reach * 0.99 < float(noise.max()) <= reach * 1.00001
     assert -reach * 1.00001 <= float(noise.min()) < -reach * 0.99
     assert abs(float(noise.mean())) < 0.05 * reach
@@ -279,14 +283,14 @@ def test_tolerance_is_a_distance_and_not_a_square(tolerance: int, hit: float) ->
 @pytest.mark.parametrize(
     ("again", "expected"), [(row(0, 5, 10), 1), (row(2, 1, 0), 0), (row(0, 1, 0), 1 / 2), (row(-9, 1, 2), 1)]
 )
-def test_coherency_by_hand(again: Tensor, expected: float) -> None:
+def test_coherency_by_hand(explain_inputs: Tensor, expected: float) -> None:
     shown: list[Tensor] = []
 
-    def method(pictures: Tensor) -> Tensor:
-        shown.append(pictures)
-        return again[None]
+    def method(inputs: Tensor) -> Tensor:
+        shown.append(inputs)
+        return explain_inputs[None]
 
-    found = value("coherency", heatmap=row(-7, 1, 2), picture=torch.full((2, 1, 3), 6.0), again=method)
+    found = value("coherency", heatmap=row(-7, 1, 2), input=torch.full((2, 1, 3), 6.0), explain_inputs=method)
     assert found == pytest.approx(expected)
     assert torch.equal(shown[0], torch.tensor([0.0, 3, 6]).expand(1, 2, 1, 3))
 
@@ -306,10 +310,10 @@ def test_adcc_by_hand(probability: float, left: float, expected: float) -> None:
     found = value(
         "adcc",
         heatmap=heatmap,
-        picture=torch.ones(1, 1, 4),
+        input=torch.ones(1, 1, 4),
         probability=probability,
         score=lambda make, count: left + 0 * make(range(count))[:, 0, 0, 0],
-        again=lambda pictures: 9 * pictures[:, 0],
+        explain_inputs=lambda inputs: 9 * inputs[:, 0],
     )
     assert found == pytest.approx(expected, abs=1e-6)
 
@@ -318,23 +322,31 @@ def test_max_sensitivity_by_hand() -> None:
     """The norm of the map is 5, the largest change 2."""
     heatmap = row(3, 4)
 
-    def again(pictures: Tensor) -> Tensor:
+    def explain_inputs(inputs: Tensor) -> Tensor:
         change = torch.tensor([0.0, 1, -2, 1]).view(4, 1, 1) * torch.tensor([0.6, 0.8])
         return heatmap + change
 
-    found = value("max_sensitivity", {"samples": 4}, heatmap=heatmap, picture=drawn((3, 1, 2), 0), again=again)
+    found = value(
+        "max_sensitivity",
+        {"samples": 4},
+        heatmap=heatmap,
+        input=drawn((3, 1, 2), 0),
+        explain_inputs=explain_inputs,
+    )
     assert found == pytest.approx(2 / 5)
 
 
 def test_randomisation_by_hand() -> None:
     """Once the same, once turned over, once blank, once 1/2; what is not finite is left out."""
     stages = [row(10, 20, 30), row(3, 2, 1), row(0, 0, 0), row(2, 1, 3), row(NAN, 1, 2)]
-    assert value("randomisation", heatmap=row(1, 2, 3), cascade=lambda: stages) == pytest.approx(2.5 / 4)
+    assert value("randomisation", heatmap=row(1, 2, 3), randomised_maps=lambda: stages) == pytest.approx(
+        2.5 / 4
+    )
 
 
 def test_random_logit_by_hand() -> None:
     other = {0: row(3, 2, 1)}
-    found = value("random_logit", heatmap=row(1, 2, 3), index=1, classes=2, of_class=other.get)
+    found = value("random_logit", heatmap=row(1, 2, 3), index=1, classes=2, explain_class=other.get)
     assert found == pytest.approx(-1)
 
 
@@ -342,7 +354,11 @@ def test_random_logit_by_hand() -> None:
 def test_class_sensitivity_asks_for_the_least_likely_of_the_others(index: int, other: int) -> None:
     maps = {other: row(2, 1, 3)}
     found = value(
-        "class_sensitivity", heatmap=row(1, 2, 3), index=index, ranking=[2, 0, 1], of_class=lambda i: maps[i]
+        "class_sensitivity",
+        heatmap=row(1, 2, 3),
+        index=index,
+        ranking=[2, 0, 1],
+        explain_class=lambda i: maps[i],
     )
     assert found == pytest.approx(0.5)
 
@@ -350,14 +366,14 @@ def test_class_sensitivity_asks_for_the_least_likely_of_the_others(index: int, o
 def test_random_logit_draws_every_other_class_and_never_its_own() -> None:
     asked: list[int] = []
 
-    def of_class(index: int) -> Tensor:
+    def explain_class(index: int) -> Tensor:
         asked.append(index)
         return drawn(SIZE, index)
 
     for seed in range(60):
-        value("random_logit", index=2, classes=4, of_class=of_class, seed=seed)
+        value("random_logit", index=2, classes=4, explain_class=explain_class, seed=seed)
     assert set(asked) == {0, 1, 3}
-    value("random_logit", index=2, classes=4, of_class=of_class, seed=7)
+    value("random_logit", index=2, classes=4, explain_class=explain_class, seed=7)
     assert asked[-1] == asked[7]
 
 
@@ -415,7 +431,7 @@ def scaled_trial(factor: float) -> dict[str, Any]:
     """All maps multiplied."""
     return {
         "heatmap": factor * drawn(SIZE, 0),
-        "again": lambda pictures: factor * some_map(pictures),
+        "again": lambda inputs: factor * some_map(inputs),
         "of_class": lambda index: factor * drawn(SIZE, 100 + index),
         "cascade": lambda: [factor * (stage + 1) * drawn(SIZE, 200 + stage) for stage in range(4)],
     }
@@ -445,7 +461,7 @@ def test_ssim_does_not_depend_on_how_large_the_other_map_is(name: str) -> None:
 def test_values_lie_within_their_bounds(seed: int, level: float) -> None:
     heatmap = drawn(SIZE, seed) + level
     for name in NAMES:
-        low, high = metric_called(name).bounds
+        low, high = get_metric(name).bounds
         assert low <= value(name, heatmap=heatmap, mask=blob(seed), seed=seed) <= high
 
 
@@ -480,15 +496,15 @@ def test_a_narrower_map_is_simpler() -> None:
 @pytest.mark.parametrize("name", [*SANITY])
 def test_a_method_that_ignores_model_and_class_is_worst(name: str) -> None:
     own = drawn(SIZE, 0)
-    assert value(name, cascade=lambda: [own] * 3, of_class=lambda _: own) == pytest.approx(1)
+    assert value(name, randomised_maps=lambda: [own] * 3, explain_class=lambda _: own) == pytest.approx(1)
     assert abs(value(name)) < 0.3
 
 
 def test_a_map_that_does_not_change_has_no_sensitivity_and_more_noise_changes_more() -> None:
     own = drawn(SIZE, 0)
-    assert value("max_sensitivity", again=lambda pictures: own.expand(len(pictures), *SIZE)) == 0
-    picture = drawn((3, *SIZE), 1)
-    own = {"picture": picture, "heatmap": some_map(picture[None])[0]}
+    assert value("max_sensitivity", explain_inputs=lambda inputs: own.expand(len(inputs), *SIZE)) == 0
+    input = drawn((3, *SIZE), 1)
+    own = {"picture": input, "heatmap": some_map(input[None])[0]}
     little, much = (value("max_sensitivity", {"radius": radius}, **own) for radius in (0.01, 0.1))
     assert 0 < little < much / 5
     assert value("max_sensitivity", {"samples": 8}, **own) <= value("max_sensitivity", {"samples": 24}, **own)
@@ -530,9 +546,9 @@ def test_a_map_without_evidence_for_the_class_is_blank(name: str) -> None:
 @pytest.mark.parametrize(
     "again", [torch.zeros(SIZE), torch.ones(SIZE), torch.full(SIZE, NAN), -torch.ones(SIZE)]
 )
-def test_what_is_not_found_again_is_not_coherent(again: Tensor) -> None:
-    assert value("coherency", again=lambda _: again[None]) == 0
-    assert value("adcc", again=lambda _: again[None]) == 0
+def test_what_is_not_found_again_is_not_coherent(explain_inputs: Tensor) -> None:
+    assert value("coherency", explain_inputs=lambda _: explain_inputs[None]) == 0
+    assert value("adcc", explain_inputs=lambda _: explain_inputs[None]) == 0
 
 
 def test_adcc_of_an_even_map_is_0_and_without_probability_nothing_drops() -> None:
@@ -541,9 +557,9 @@ def test_adcc_of_an_even_map_is_0_and_without_probability_nothing_drops() -> Non
     found = value(
         "adcc",
         heatmap=heatmap,
-        picture=torch.ones(1, 1, 4),
+        input=torch.ones(1, 1, 4),
         probability=0.0,
-        again=lambda pictures: pictures[:, 0],
+        explain_inputs=lambda inputs: inputs[:, 0],
     )
     assert found == pytest.approx(3 / (1 + 2 + 1))
 
@@ -551,18 +567,18 @@ def test_adcc_of_an_even_map_is_0_and_without_probability_nothing_drops() -> Non
 @pytest.mark.parametrize("other", [torch.zeros(SIZE), torch.ones(SIZE)])
 @pytest.mark.parametrize("name", SANITY)
 def test_a_blank_map_has_nothing_in_common_with_the_first(name: str, other: Tensor) -> None:
-    assert value(name, cascade=lambda: [other], of_class=lambda _: other) == 0
+    assert value(name, randomised_maps=lambda: [other], explain_class=lambda _: other) == 0
 
 
 @pytest.mark.parametrize("name", SANITY)
 def test_a_map_that_is_not_finite_cannot_be_compared(name: str) -> None:
-    assert isnan(value(name, cascade=lambda: [poisoned(NAN)], of_class=lambda _: poisoned(NAN)))
+    assert isnan(value(name, randomised_maps=lambda: [poisoned(NAN)], explain_class=lambda _: poisoned(NAN)))
 
 
 @pytest.mark.parametrize("name", oracles.SIMILARITIES)
 @pytest.mark.parametrize("flat", [torch.full(SIZE, 0.1), torch.zeros(SIZE), poisoned(NAN)])
 def test_maps_without_structure_have_no_similarity(name: str, flat: Tensor) -> None:
-    function = similarity.similarity_called(name)
+    function = similarity.get_similarity(name)
     assert isnan(function(flat, drawn(SIZE, 0)))
     assert isnan(function(drawn(SIZE, 0), flat))
     assert function(drawn(SIZE, 0), drawn(SIZE, 0)) == pytest.approx(1)
@@ -574,7 +590,7 @@ def test_without_another_class_or_stage_there_is_no_value() -> None:
     assert isnan(value("random_logit", index=0, classes=1))
     assert isnan(value("class_sensitivity", ranking=()))
     assert isnan(value("class_sensitivity", index=3, ranking=[3]))
-    assert isnan(value("randomisation", cascade=list))
+    assert isnan(value("randomisation", randomised_maps=list))
     assert Trial.__dataclass_fields__["ranking"].default == ()
 
 
@@ -619,7 +635,7 @@ def test_a_measure_leaves_what_it_is_given_and_the_global_generator_alone(name: 
         getattr(own, field.name) for field in fields(own) if isinstance(getattr(own, field.name), Tensor)
     ]
     kept, state = [one.clone() for one in tensors], torch.get_rng_state()
-    metric_called(name).run(own)
+    get_metric(name).run(own)
     assert all(torch.equal(one, before) for one, before in zip(tensors, kept, strict=True))
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -627,21 +643,21 @@ def test_a_measure_leaves_what_it_is_given_and_the_global_generator_alone(name: 
 # -- floors -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=controls.FLOORS)
-def floor(request: pytest.FixtureRequest) -> controls.Floor:
-    return controls.FLOORS[request.param]
+@pytest.fixture(params=controls.CONTROLS)
+def control(request: pytest.FixtureRequest) -> controls.Floor:
+    return controls.CONTROLS[request.param]
 
 
-def test_floors_have_the_pictures_size_and_leave_the_generator_alone(floor: controls.Floor) -> None:
+def test_floors_have_the_pictures_size_and_leave_the_generator_alone(control: controls.Floor) -> None:
     state = torch.get_rng_state()
     for shape in ((3, 40, 57), (1, 9, 8), (12, 224, 224)):
-        heatmap = floor(drawn(shape, 0), 3)
+        heatmap = control(drawn(shape, 0), 3)
         assert heatmap.shape == shape[1:]
         assert heatmap.dtype == torch.float32
         assert bool(heatmap.isfinite().all())
         assert float(heatmap.min()) >= 0
         assert float(heatmap.max()) > float(heatmap.min())
-        assert torch.equal(heatmap, floor(drawn(shape, 0), 3))
+        assert torch.equal(heatmap, control(drawn(shape, 0), 3))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -649,9 +665,9 @@ def test_the_random_map_knows_its_seed_and_nothing_of_the_picture() -> None:
     first = controls.random_map(drawn((3, 70, 84), 0), 1)
     assert torch.equal(first, controls.random_map(drawn((3, 70, 84), 5), 1))
     assert not torch.equal(first, controls.random_map(drawn((3, 70, 84), 0), 2))
-    coarse = torch.rand((7, 7), generator=torch.Generator().manual_seed(1))
+    raw_heatmap = torch.rand((7, 7), generator=torch.Generator().manual_seed(1))
     centres = first.view(7, 10, 7, 12)[:, 4:6, :, 5:7].mean(dim=(1, 3))  # those of the 49 cells
-    assert similarity.pearson(centres, coarse) > 0.99
+    assert similarity.pearson(centres, raw_heatmap) > 0.99
 
 
 def test_the_centre_is_a_gaussian_of_a_quarter_of_each_side() -> None:
@@ -664,10 +680,10 @@ def test_the_centre_is_a_gaussian_of_a_quarter_of_each_side() -> None:
 
 
 def test_edges_equal_smoothed_sobel_magnitudes() -> None:
-    picture = drawn((3, 64, 70), 0)
-    slopes = oracles.sobel(picture.double().numpy())
+    input = drawn((3, 64, 70), 0)
+    slopes = oracles.sobel(input.double().numpy())
     smooth = scipy.ndimage.gaussian_filter(slopes, 64 / 32, mode="nearest", radius=6)
-    found = controls.edge_map(picture, 0)
+    found = controls.edge_map(input, 0)
     torch.testing.assert_close(found.double(), torch.from_numpy(smooth), rtol=1e-5, atol=1e-5)
 
 
@@ -689,18 +705,18 @@ def pictures_of(classes: int, each: int, size: tuple[int, int]) -> tuple[Tensor,
 @pytest.mark.parametrize("size", [(24, 36), (25, 31)])
 def test_masks_lie_where_the_pictures_are(rows: int, size: tuple[int, int]) -> None:
     made = mosaics(*pictures_of(11, 4, size), rows=rows, seed=3, count=18)
-    assert made.pictures.shape == (18, 3, *size)
+    assert made.inputs.shape == (18, 3, *size)
     assert made.masks.shape == (18, *size)
     assert made.labels.shape == (18,)
     assert made.shown.shape == (18, rows**2)
-    for picture, label, mask, shown in zip(made.pictures, made.labels, made.masks, made.shown, strict=True):
-        assert torch.equal(picture[0].floor() == label, mask)
+    for input, label, mask, shown in zip(made.inputs, made.labels, made.masks, made.shown, strict=True):
+        assert torch.equal(input[0].floor() == label, mask)
         assert int(mask.sum()) in {
             (size[0] // rows + i) * (size[1] // rows + j) for i in (0, 1) for j in (0, 1)
         }
         assert len(shown.unique()) == rows**2
-        assert torch.equal(picture[0].floor().unique(), shown.unique().float())
-        corners = [picture[0, 0, 0], picture[0, 0, -1], picture[0, -1, 0], picture[0, -1, -1]]
+        assert torch.equal(input[0].floor().unique(), shown.unique().float())
+        corners = [input[0, 0, 0], input[0, 0, -1], input[0, -1, 0], input[0, -1, -1]]
         reading = shown.view(rows, rows)
         assert [int(one) for one in corners] == [int(reading[i, j]) for i in (0, -1) for j in (0, -1)]
 
@@ -712,28 +728,28 @@ def test_every_cell_is_asked_for_equally_often_and_together_they_are_the_picture
 
 
 def test_mosaics_are_drawn_by_their_seed_from_all_classes_and_pictures() -> None:
-    pictures, labels = pictures_of(6, 3, (8, 8))
+    inputs, labels = pictures_of(6, 3, (8, 8))
     state = torch.get_rng_state()
-    one, same, other = (mosaics(pictures, labels, 2, seed, 60) for seed in (0, 0, 1))
+    one, same, other = (mosaics(inputs, labels, 2, seed, 60) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(one.pictures, same.pictures)
+    assert torch.equal(one.inputs, same.inputs)
     assert torch.equal(one.labels, same.labels)
     assert torch.equal(one.masks, same.masks)
-    assert not torch.equal(one.pictures, other.pictures)
-    assert len((one.pictures * 1000).round().unique()) == 18
+    assert not torch.equal(one.inputs, other.inputs)
+    assert len((one.inputs * 1000).round().unique()) == 18
     assert set(one.labels.tolist()) == set(range(6))
-    as_list = mosaics(pictures, labels.tolist(), 2, 0, 60)
-    assert torch.equal(as_list.pictures, one.pictures)
+    as_list = mosaics(inputs, labels.tolist(), 2, 0, 60)
+    assert torch.equal(as_list.inputs, one.inputs)
 
 
 def test_cells_are_whole_pictures_upright_and_antialiased() -> None:
     slope = torch.linspace(0, 1, 30).view(1, 30, 1) + torch.linspace(0, 10, 30)
     stripes = (torch.arange(30) % 3 == 1).float().expand(30, 30)  # a third: a cell's pixels hit them all
-    pictures = torch.stack([slope.expand(3, 30, 30)] + [stripes.expand(3, 30, 30)] * 8)
-    made = mosaics(pictures, range(9), rows=3, seed=0, count=9)
-    for picture, shown in zip(made.pictures, made.shown, strict=True):
+    inputs = torch.stack([slope.expand(3, 30, 30)] + [stripes.expand(3, 30, 30)] * 8)
+    made = mosaics(inputs, range(9), rows=3, seed=0, count=9)
+    for input, shown in zip(made.inputs, made.shown, strict=True):
         place = int((shown == 0).nonzero())
-        cells = [cell for band in picture[0].split(10) for cell in band.split(10, dim=1)]
+        cells = [cell for band in input[0].split(10) for cell in band.split(10, dim=1)]
         expected = slope[0].view(10, 3, 10, 3).mean(dim=(1, 3))
         torch.testing.assert_close(cells.pop(place)[1:-1, 1:-1], expected[1:-1, 1:-1], rtol=1e-3, atol=1e-3)
         for cell in cells:
@@ -761,6 +777,6 @@ def test_the_grid_pointing_game_is_the_energy_inside_a_cell() -> None:
 def test_mosaics_that_cannot_be_made_are_refused(
     classes: int, labels: list[int] | None, rows: int, count: int, match: str
 ) -> None:
-    pictures, own = pictures_of(classes, 1, (8, 8))
+    inputs, own = pictures_of(classes, 1, (8, 8))
     with pytest.raises(OptionError, match=match):
-        mosaics(pictures, own if labels is None else labels, rows, 0, count)
+        mosaics(inputs, own if labels is None else labels, rows, 0, count)

@@ -22,10 +22,10 @@ from camlucida import Explainer
 from camlucida.errors import LayerError, OptionError, OutputError
 from camlucida.evaluation import report
 from camlucida.evaluation.dataset import Item
-from camlucida.evaluation.evaluator import Given, Judge
+from camlucida.evaluation.evaluator import Evaluator, TensorItem
 from camlucida.evaluation.fingerprint import of_model, without_addresses
 from camlucida.evaluation.row_store import Records, what_rows_are_of
-from camlucida.evaluation.run import Evaluation, evaluate, measures_of, ways_of
+from camlucida.evaluation.run import Evaluation, evaluate, map_sources, metrics_of
 from command import run as run_command
 
 SMALL = Compose([Resize((64, 64)), ToTensor()])
@@ -59,13 +59,15 @@ def measured(
     """A run as the command makes it, and how many variants of pictures it ran."""
     explainer = settings.get("explainer") or resnet()
     options, given = settings.get("options", {}), settings.get("given", {})
-    judge = Judge(explainer, ways_of(methods), measures_of(metrics, given), settings.get("seed", 0), options)
-    of = what_rows_are_of(explainer, judge.seed)
-    return evaluate(judge, items, Records(folder, of, judge.measures, options))
+    evaluator = Evaluator(
+        explainer, map_sources(methods), metrics_of(metrics, given), settings.get("seed", 0), options
+    )
+    of = what_rows_are_of(explainer, evaluator.seed)
+    return evaluate(evaluator, items, Records(folder, of, evaluator.metrics, options))
 
 
 def numbers(found: Evaluation) -> dict[tuple[str, str], dict[str, float]]:
-    return {(row.path, row.way): dict(row.values) for row in found.rows}
+    return {(row.path, row.source): dict(row.values) for row in found.rows}
 
 
 def lines_of(folder: Path) -> list[bytes]:
@@ -290,9 +292,9 @@ class Choosy(nn.Module):
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_one_odd_picture_never_ends_a_run(error: Callable[[], Exception], place: int) -> None:
-    given = [Given(str(i), zoo.noise()[0] + 100 * (i == place)) for i in range(3)]
-    judge = Judge(Explainer(Choosy(error)), ways_of(["gradcam"]), measures_of(["entropy"]))
-    found = evaluate(judge, given)
+    given = [TensorItem(str(i), zoo.noise()[0] + 100 * (i == place)) for i in range(3)]
+    evaluator = Evaluator(Explainer(Choosy(error)), map_sources(["gradcam"]), metrics_of(["entropy"]))
+    found = evaluate(evaluator, given)
     assert {row.path for row in found.rows} == {"0", "1", "2"} - {str(place)}
     assert list(found.failed) == [str(place)]
     assert found.failed[str(place)] == "ZeroDivisionError" or "too bright" in found.failed[str(place)]
@@ -388,19 +390,21 @@ def test_damage_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_rows_know_the_predicted_class() -> None:
     noise = zoo.noise()[0]
-    judge = Judge(Explainer(zoo.resnet()), ways_of(["gradcam"], floors=False), measures_of(["entropy"]))
-    (free,) = judge.rows(Given("x", noise))
+    evaluator = Evaluator(
+        Explainer(zoo.resnet()), map_sources(["gradcam"], controls=False), metrics_of(["entropy"])
+    )
+    (free,) = evaluator.rows(TensorItem("x", noise))
     top = free.index
     assert (free.predicted, free.right) == (top, None)
     for target in (top, (top + 1) % 10):
-        (told,) = judge.rows(Given("x", noise, target))
+        (told,) = evaluator.rows(TensorItem("x", noise, target))
         assert (told.index, told.predicted, told.right) == (target, top, target == top)
 
 
 def test_a_name_that_is_not_utf_8_is_written(tmp_path: Path) -> None:
     """As any file's name may be on Linux: its bytes are escaped in the files, and found again in the rows."""
     odd = f"{tmp_path}/photo-\udcff\n.png"
-    given = [Given(odd, zoo.noise()[0])]
+    given = [TensorItem(odd, zoo.noise()[0])]
     explainer = Explainer(zoo.resnet())
     found = measured(tmp_path, given, explainer=explainer)
     found.failed[odd] = "why not"

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from camlucida.errors import OptionError
-from camlucida.heatmaps.scale import SCALES, limit
+from camlucida.heatmaps.scale import SCALES, full_colour_values
 from camlucida.images import contact_sheet as sheets
 from camlucida.images.colour import DEFAULT_COLORMAP, DIVERGING, colour, diverging
-from camlucida.images.contact_sheet import Cell, sheet
+from camlucida.images.contact_sheet import Tile, sheet
 from camlucida.images.overlay import overlay
 from camlucida.images.text import PAPER, fit, font, stamp
 
@@ -153,7 +153,7 @@ LIMITS = {
 
 @pytest.mark.parametrize(("asked", "expected"), LIMITS.items(), ids=str)
 def test_the_value_of_full_colour(asked, expected):
-    assert limit(MAPS, *asked) == expected
+    assert full_colour_values(MAPS, *asked) == expected
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -161,7 +161,7 @@ def test_the_value_of_full_colour(asked, expected):
 def test_zero_stays_zero_on_each_scale(scale, signed):
     """A map is divided, never shifted: what is zero gets zero's colour whatever else is in the map."""
     colormap = "RdBu_r" if signed else "turbo"
-    for heatmap, peak in zip(MAPS, limit(MAPS, scale, signed), strict=True):
+    for heatmap, peak in zip(MAPS, full_colour_values(MAPS, scale, signed), strict=True):
         values = heatmap.numpy()
         shown = np.asarray(overlay(Image.new("RGB", (2, 1)), values, peak, 1.0, colormap))
         assert (shown[values == 0] == one(0, colormap)).all()
@@ -170,16 +170,16 @@ def test_zero_stays_zero_on_each_scale(scale, signed):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_largest_finite_value_counts(bad):
     """Half precision overflows: what is left of the map can still be drawn."""
-    assert limit([torch.tensor([[bad, 2.0, -3.0]])], "picture") == [2]
-    assert limit([torch.tensor([[bad, 2.0, -3.0]])], "picture", signed=True) == [3]
-    assert limit([torch.full((2, 2), bad)], "picture") == [0]
+    assert full_colour_values([torch.tensor([[bad, 2.0, -3.0]])], "picture") == [2]
+    assert full_colour_values([torch.tensor([[bad, 2.0, -3.0]])], "picture", signed=True) == [3]
+    assert full_colour_values([torch.full((2, 2), bad)], "picture") == [0]
 
 
 def test_an_unknown_scale_is_refused_with_close_ones():
     with pytest.raises(
         OptionError, match="scale 'pictur' is not known: did you mean 'picture'.*raw, picture, panel"
     ):
-        limit(MAPS, "pictur")
+        full_colour_values(MAPS, "pictur")
 
 
 # --------------------------------------------------------------------------------------------------- text
@@ -270,7 +270,7 @@ CAPTION = ("a name far too long for its column, Egyptian cat 0.43", "⚠ all-zer
 def example(sizes: list[tuple[int, int]]) -> Image.Image:
     """Two rows, two columns of plain colours."""
     pictures = [Image.new("RGB", size, tint) for size, tint in zip(sizes, COLOURS, strict=False)]
-    cells = [Cell(picture, CAPTION[: i % 3]) for i, picture in enumerate(pictures)]
+    cells = [Tile(picture, CAPTION[: i % 3]) for i, picture in enumerate(pictures)]
     columns = ["picture", "swin_base_patch4_window7_224"]
     return sheet([cells[:2], cells[2:]], columns, [["gradcam", "tiger cat"], ["layercam", "top class"]])
 
@@ -301,7 +301,7 @@ def test_cells_are_even_and_nothing_is_drawn_over_them(sizes):
 def test_pictures_keep_their_proportions_and_fill_their_cells(sizes):
     drawn = [(b[2] - b[0], b[3] - b[1]) for b in areas(example(sizes))]
     cell = max(w for w, _ in drawn), max(h for _, h in drawn)
-    assert max(cell) == sheets.CELL
+    assert max(cell) == sheets.TILE
     for (width, height), (w, h) in zip(sizes, drawn, strict=True):
         factor = min(cell[0] / width, cell[1] / height)
         assert (w, h) == (pytest.approx(width * factor, abs=0.51), pytest.approx(height * factor, abs=0.51))
@@ -309,7 +309,7 @@ def test_pictures_keep_their_proportions_and_fill_their_cells(sizes):
 
 def test_the_page_is_as_large_as_its_cells():
     """Three even columns of 288×192 with one line of caption each, and a line of heads."""
-    cells = [Cell(Image.new("RGB", (300, 200), tint), ("x",)) for tint in COLOURS[:3]]
+    cells = [Tile(Image.new("RGB", (300, 200), tint), ("x",)) for tint in COLOURS[:3]]
     page = sheet([cells, cells], ["a", "b", "c"], [[], []])
     line, gap = sheets.LINE, sheets.GAP
     assert page.size == (gap + 3 * (288 + gap), gap + line + gap // 2 + 2 * (192 + line + gap))
@@ -340,14 +340,14 @@ def test_words_stay_in_their_places(sizes):
 
 def test_every_label_is_there():
     """Taking any one of them away changes the sheet."""
-    cells = [[Cell(Image.new("RGB", (30, 20), COLOURS[0]), ("caption", "warning"))]]
+    cells = [[Tile(Image.new("RGB", (30, 20), COLOURS[0]), ("caption", "warning"))]]
     full = sheet(cells, ["column"], [["row", "target"]])
     fewer = [
         sheet(cells, ["colum"], [["row", "target"]]),
         sheet(cells, ["column"], [["ro", "target"]]),
         sheet(cells, ["column"], [["row", "targe"]]),
-        sheet([[Cell(cells[0][0].picture, ("captio", "warning"))]], ["column"], [["row", "target"]]),
-        sheet([[Cell(cells[0][0].picture, ("caption", "warnin"))]], ["column"], [["row", "target"]]),
+        sheet([[Tile(cells[0][0].picture, ("captio", "warning"))]], ["column"], [["row", "target"]]),
+        sheet([[Tile(cells[0][0].picture, ("caption", "warnin"))]], ["column"], [["row", "target"]]),
     ]
     assert all(other.tobytes() != full.tobytes() for other in fewer)
 
@@ -355,7 +355,7 @@ def test_every_label_is_there():
 def test_words_are_legible_at_native_size():
     """At least 15 pixels, as drawn: DejaVu's capitals are 0.73 of that high, and dark on white."""
     assert sheets.TEXT >= 15
-    bare, with_head = (sheet([[Cell(Image.new("RGB", (30, 20), PAPER))]], [head], [[]]) for head in (" ", "H"))
+    bare, with_head = (sheet([[Tile(Image.new("RGB", (30, 20), PAPER))]], [head], [[]]) for head in (" ", "H"))
     ink = np.asarray(with_head.convert("L")).astype(int)
     rows = np.nonzero((ink != np.asarray(bare.convert("L"))).any(axis=1))[0]
     assert rows.max() - rows.min() + 1 >= 0.7 * 15
@@ -363,13 +363,13 @@ def test_words_are_legible_at_native_size():
 
 
 def test_an_empty_cell_keeps_its_place():
-    full = Cell(Image.new("RGB", (30, 20), COLOURS[0]))
-    page = sheet([[Cell(None), full]], ["a", "b"], [[]])
+    full = Tile(Image.new("RGB", (30, 20), COLOURS[0]))
+    page = sheet([[Tile(None), full]], ["a", "b"], [[]])
     assert page.size == sheet([[full, full]], ["a", "b"], [[]]).size
 
 
 @pytest.mark.parametrize("count", range(1, 5))
 def test_columns_do_not_depend_on_their_number(count):
-    cells = [Cell(Image.new("RGB", (30, 20), tint)) for tint in itertools.islice(COLOURS, count)]
+    cells = [Tile(Image.new("RGB", (30, 20), tint)) for tint in itertools.islice(COLOURS, count)]
     page = sheet([cells], [""] * count, [[]])
-    assert page.size == (sheets.GAP + count * (sheets.CELL + sheets.GAP), sheets.GAP + 192 + sheets.GAP)
+    assert page.size == (sheets.GAP + count * (sheets.TILE + sheets.GAP), sheets.GAP + 192 + sheets.GAP)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 import zoo
 from camlucida import Explainer
-from camlucida.capture.custom_layout import Reshaped, read_by
+from camlucida.capture.custom_layout import CustomLayout, read_by
 from camlucida.capture.layout import Kind, Layout
 from camlucida.errors import LayerError
-from camlucida.methods.registry import Entry
+from camlucida.methods.registry import Method
 from camlucida.registry import Option, Paper
 
 SIZE = (64, 64)
@@ -47,7 +47,7 @@ def test_a_known_layout_is_known_again(kind: Kind, prefix: int, batch: int) -> N
 def test_another_order_is_read_and_written() -> None:
     tensor = torch.randn(2, 17, 12)
     found = read_by(columns_first, tensor, SIZE)
-    assert isinstance(found, Reshaped)
+    assert isinstance(found, CustomLayout)
     assert str(found) == "own 4×4"
     maps = found.to_maps(tensor)
     assert torch.equal(maps, columns_first(tensor))
@@ -108,7 +108,7 @@ def own(activations: Tensor, gradients: Tensor, *, power: float = 1.0) -> Tensor
 def test_a_method_of_ones_own_needs_no_registration() -> None:
     options = {"power": Option("power", 1.0, "of the gradient")}
     needs, nobody = ("activations", "gradients"), Paper("", 0, "", "")
-    entry = Entry("mine", own, "own", needs, options, nobody, "contributions", True, "1 forward")
+    entry = Method("mine", own, "own", needs, options, nobody, "contributions", True, "1 forward")
     explainer, picture = Explainer(zoo.resnet()), zoo.noise()
     mine, known = explainer.explain(picture, [entry, "hirescam"])
     assert torch.equal(mine.heatmap, known.heatmap)

@@ -221,7 +221,7 @@ class Drawing(nn.Module):
 def test_a_model_that_draws_random_numbers_is_noticed() -> None:
     module = nn.Sequential(body(), Drawing(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5))
     (found,) = Explainer(module).explain(picture(), targets=[1])
-    assert "draws-lots" in [one.code for one in found.notes]
+    assert "draws-lots" in [one.code for one in found.findings]
 
 
 def test_pictures_that_depend_on_each_other_are_run_alone_and_it_is_said() -> None:
@@ -233,20 +233,20 @@ def test_pictures_that_depend_on_each_other_are_run_alone_and_it_is_said() -> No
     pictures = torch.stack([picture(), 3 * picture().flip(-1), 0.1 * picture()])
     found = Explainer(make()).explain(pictures, targets=[1])
     for i, one in enumerate(found):
-        assert "leans-on-batch" in [finding.code for finding in one.notes]
+        assert "leans-on-batch" in [finding.code for finding in one.findings]
         assert_near(one.heatmap, by_hand(make(), "2", pictures[i : i + 1], 1))
 
 
 def test_an_ordinary_model_is_neither() -> None:
     (found,) = Explainer(small()).explain(zoo.noise(), targets=[1])
-    assert not found.notes
+    assert not found.findings
 
 
 # -- one bad picture of a batch ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
-@pytest.mark.parametrize("method", [name for name in registry.entries() if name not in ("random", "cam")])
+@pytest.mark.parametrize("method", [name for name in registry.all_methods() if name not in ("random", "cam")])
 def test_a_picture_of_nan_takes_no_other_with_it(method: str, size: int) -> None:
     pictures = torch.stack([picture(), picture().flip(-1), picture().flip(-2), picture() * 0.7])
     alone = Explainer(PLAIN).explain(pictures[[0, 1, 3]], [method], [1], ["body"])

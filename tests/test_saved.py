@@ -160,8 +160,8 @@ HOSTILE = {
         facts(health=[{"code": "a", "found": "b", "advice": "c", "more": "d"}]),
         "its manifest's health is ",
     ),
-    "more notes than findings": (facts(notes=5), "its manifest's notes are 5 of"),
-    "notes below none": (facts(notes=-1), "its manifest's notes are -1 of"),
+    "more notes than findings": (facts(findings=5), "its manifest's notes are 5 of"),
+    "notes below none": (facts(findings=-1), "its manifest's notes are -1 of"),
     "a bomb": (bomb("(30, 44, 3)"), "its picture|bytes"),
     "a bomb that says so": (bomb("(60000, 44000, 3)"), "its picture would take 7,920,000,000 bytes"),
 }

@@ -24,7 +24,7 @@ from camlucida.heatmaps.smoothing import views
 from camlucida.methods import registry
 
 # cam, which is refused where positions are kept apart, has its own tests
-ENTRIES = {name: entry for name, entry in registry.entries().items() if name != "cam"}
+ENTRIES = {name: entry for name, entry in registry.all_methods().items() if name != "cam"}
 WHOLE = [name for name, entry in ENTRIES.items() if entry.returns == "heatmap"]
 PARTS = [name for name, entry in ENTRIES.items() if entry.returns != "heatmap"]
 OPTIONS = {"scorecam": {"channels": 5}}
@@ -197,7 +197,7 @@ def test_eigen_keeps_maps_without_contributions_and_says_so(method: str) -> None
     plain, found = (explained(explainer, picture(), method, *smooth) for smooth in ((), ("eigen",)))
     assert torch.equal(found.heatmap, plain.heatmap)
     assert codes(found) == [
-        *(note.code for note in plain.notes),
+        *(note.code for note in plain.findings),
         "eigen-smooth-not-applied",
         *(one.code for one in findings.examine(plain.heatmap)),
     ]
@@ -264,7 +264,7 @@ def test_the_spread_is_drawn_on_request() -> None:
     found = Explainer(zoo.convnext()).explain(photo, smooth=["aug"])[0]
     maps, spread = (np.asarray(found.overlay(show=show)) for show in ("map", "spread"))
     assert (maps != spread).any()
-    assert torch.equal(found.map_named("spread"), found.spread)
+    assert torch.equal(found.map_or_spread("spread"), found.spread)
     swapped = Explanation(**{**vars_of(found), "heatmap": found.spread})
     np.testing.assert_array_equal(spread, np.asarray(swapped.overlay()))
 
@@ -282,11 +282,11 @@ def test_no_spread_is_an_error(smooth: tuple[Any, ...], show: Any) -> None:
 
 def test_spread_and_notes_come_back_from_the_file(tmp_path: Path) -> None:
     found = explained(small(), picture(), "scorecam", "aug", "eigen")
-    assert "channels-left-out" in [note.code for note in found.notes]
+    assert "channels-left-out" in [note.code for note in found.findings]
     loaded = Explanation.load(found.save(tmp_path / "one.npz"))
     assert torch.equal(loaded.spread, found.spread)
     assert torch.equal(loaded.heatmap, found.heatmap)
-    assert (loaded.notes, loaded.health) == (found.notes, found.health)
+    assert (loaded.findings, loaded.health) == (found.findings, found.health)
     assert loaded.provenance == found.provenance
 
 

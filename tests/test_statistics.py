@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camlucida.evaluation.differences import FLIPS, better, worse_ways
+from camlucida.evaluation.differences import FLIPS, better, significantly_worse
 from camlucida.evaluation.evaluator import Row
 from camlucida.evaluation.intervals import DRAWS, MIN_PICTURES, interval_of_mean
 from camlucida.evaluation.run import Evaluation, advice
-from camlucida.evaluation.statistics import cells, ranking, ranks
-from camlucida.metrics.controls import FLOORS
-from camlucida.metrics.registry import Metric, metric_called, metrics
+from camlucida.evaluation.statistics import estimates, ranking, ranks
+from camlucida.metrics.controls import CONTROLS
+from camlucida.metrics.registry import Metric, all_metrics, get_metric
 from camlucida.registry import Paper
 
 UNBOUNDED = (-float("inf"), float("inf"))
 
 
-def measure(better: Any = "higher", bounds: tuple[float, float] = (0, 1), **facts: Any) -> Metric:
+def metric(better: Any = "higher", bounds: tuple[float, float] = (0, 1), **facts: Any) -> Metric:
     return Metric("m", lambda: 0.0, "faithfulness", (), {}, Paper("", 0, "", ""), better, bounds, **facts)
 
 
 def rows_of(values: dict[str, Any], *names: str) -> list[Row]:
     """A row for each way and picture, the same number by each measure."""
     return [
-        Row(f"{i:03}.png", way, 0, 0.5, dict.fromkeys(names or ("m",), float(value)), 0.1)
-        for way, numbers in values.items()
+        Row(f"{i:03}.png", source, 0, 0.5, dict.fromkeys(names or ("m",), float(value)), 0.1)
+        for source, numbers in values.items()
         for i, value in enumerate(numbers)
     ]
 
@@ -41,8 +41,8 @@ def rows_of(values: dict[str, Any], *names: str) -> list[Row]:
 def columns(values: np.ndarray) -> dict[str, dict[str, float]]:
     """(pictures, ways) by way and picture."""
     return {
-        f"way {way:02}": {f"{i:03}.png": float(value) for i, value in enumerate(values[:, way])}
-        for way in range(values.shape[1])
+        f"way {source:02}": {f"{i:03}.png": float(value) for i, value in enumerate(values[:, source])}
+        for source in range(values.shape[1])
     }
 
 
@@ -123,7 +123,7 @@ def test_shares_are_counted() -> None:
 def test_of_few_pictures_there_is_no_interval(count: int) -> None:
     for values in (np.linspace(0.1, 0.6, count), np.ones(count)):
         assert interval_of_mean(values, (0, 1)) is None
-    cell = cells(rows_of({"a": np.linspace(0.1, 0.6, count), "b": [0.5]}), [measure()])["b", "m"]
+    cell = estimates(rows_of({"a": np.linspace(0.1, 0.6, count), "b": [0.5]}), [metric()])["b", "m"]
     assert (cell.low, cell.high, str(cell).partition(" (")[0]) == (None, None, "0.500")
 
 
@@ -136,7 +136,7 @@ def test_an_end_that_the_values_leave_open_is_no_end() -> None:
 
 def test_a_measure_with_its_own_way_to_one_number_has_no_interval() -> None:
     """What is known of means says nothing of a maximum."""
-    cell = cells(rows_of({"a": np.arange(9.0)}), [measure(compute=max)])["a", "m"]
+    cell = estimates(rows_of({"a": np.arange(9.0)}), [metric(compute=max)])["a", "m"]
     assert (cell.value, cell.low, cell.high) == (8, None, None)
 
 
@@ -144,12 +144,12 @@ def test_a_measure_with_its_own_way_to_one_number_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize(("pictures", "ways", "runs"), [(20, 2, 200), (20, 7, 100), (8, 20, 200), (20, 20, 40)])
-def test_the_choice_of_the_best_is_part_of_the_test(pictures: int, ways: int, runs: int) -> None:
+def test_the_choice_of_the_best_is_part_of_the_test(pictures: int, sources: int, runs: int) -> None:
     """Ways that are all alike: one by one, 4, 44, 80 and 91 % of evaluations had a false difference."""
     generator, wrong = np.random.default_rng(1), 0
     for run in range(runs):
-        values = generator.normal(size=(pictures, 1)) + generator.normal(size=(pictures, ways))
-        wrong += bool(worse_ways(best_of(values), columns(values), measure(), run))
+        values = generator.normal(size=(pictures, 1)) + generator.normal(size=(pictures, sources))
+        wrong += bool(significantly_worse(best_of(values), columns(values), metric(), run))
     assert wrong / runs <= 0.05 + 2 * sqrt(0.05 * 0.95 / runs)
 
 
@@ -159,21 +159,21 @@ def test_ways_that_scatter_differently_are_told_apart_by_chance_as_rarely() -> N
     spread = np.where(np.arange(20) < 5, 1, 0.01)
     for run in range(runs):
         values = generator.normal(size=(8, 1)) + spread * generator.normal(size=(8, 20))
-        wrong += bool(worse_ways(best_of(values), columns(values), measure(), run))
+        wrong += bool(significantly_worse(best_of(values), columns(values), metric(), run))
     assert wrong / runs <= 0.05 + 2 * sqrt(0.05 * 0.95 / runs)
 
 
 @pytest.mark.parametrize(("ways", "junk", "least"), [(2, 0, 0.9), (7, 0, 0.72), (7, 3, 0.72), (20, 0, 0.54)])
-def test_a_best_one_that_is_ahead_is_told(ways: int, junk: int, least: float) -> None:
+def test_a_best_one_that_is_ahead_is_told(sources: int, junk: int, least: float) -> None:
     """By 1.2 deviations of the noise, of 20 pictures; ways that are far worse do not hide it."""
     generator, seen, runs = np.random.default_rng(3), 0.0, 25
-    ahead = np.zeros(ways) - 4 * (np.arange(ways) >= ways - junk)
+    ahead = np.zeros(sources) - 4 * (np.arange(sources) >= sources - junk)
     ahead[0] = 1.2
     for run in range(runs):
-        values = generator.normal(size=(20, 1)) + generator.normal(size=(20, ways)) + ahead
-        worse = worse_ways("way 00", columns(values), measure(), run)
-        others = ways - 1 - junk
-        seen += sum(f"way {way:02}" in worse for way in range(1, 1 + others)) / others / runs
+        values = generator.normal(size=(20, 1)) + generator.normal(size=(20, sources)) + ahead
+        worse = significantly_worse("way 00", columns(values), metric(), run)
+        others = sources - 1 - junk
+        seen += sum(f"way {source:02}" in worse for source in range(1, 1 + others)) / others / runs
     assert seen >= least
 
 
@@ -185,18 +185,18 @@ def test_differences_against_an_oracle() -> None:
     for turn in range(2**7):
         signs = [-1 if turn >> place & 1 else 1 for place in range(7)]
         largest = max(abs(sum(s * g for s, g in zip(signs, gap, strict=True))) for gap in gaps.values())
-        for way in reached:
-            reached[way] += largest >= gaps[way].sum() - 1e-9
-    expected = {f"way {way:02}" for way, count in reached.items() if count / 2**7 <= 0.05}
+        for source in reached:
+            reached[source] += largest >= gaps[source].sum() - 1e-9
+    expected = {f"way {source:02}" for source, count in reached.items() if count / 2**7 <= 0.05}
     assert expected == {"way 02"}  # the other is told in the second step, or not at all
     alone = sum(
         abs(sum(-g if turn >> place & 1 else g for place, g in enumerate(gaps[1]))) >= gaps[1].sum() - 1e-9
         for turn in range(2**7)
     )
     second = {"way 01"} if alone / 2**7 <= 0.05 else set()
-    assert worse_ways("way 00", columns(values), measure()) == expected | second
-    assert worse_ways("way 00", columns(-values), measure("lower")) == expected | second
-    assert worse_ways("way 00", columns(values), measure("lower")) == set()
+    assert significantly_worse("way 00", columns(values), metric()) == expected | second
+    assert significantly_worse("way 00", columns(-values), metric("lower")) == expected | second
+    assert significantly_worse("way 00", columns(values), metric("lower")) == set()
 
 
 def test_recommendations_of_ways_that_are_alike() -> None:
@@ -210,8 +210,8 @@ def test_recommendations_of_ways_that_are_alike() -> None:
             for i in range(8)
             for k in range(21)
         ]
-        found = advice(Evaluation(rows, [metric_called(name) for name in names]))
-        wrong += not all(one.as_good for one in found)
+        found = advice(Evaluation(rows, [get_metric(name) for name in names]))
+        wrong += not all(one.not_significantly_worse for one in found)
     assert wrong / runs <= 0.05 + 2 * sqrt(0.05 * 0.95 / runs)
 
 
@@ -221,13 +221,13 @@ def test_pictures_without_a_number_count_for_the_others() -> None:
     values = generator.normal(size=(20, 3)) * 0.1 + [1, 0, 0]
     values[3:, 2] = np.nan
     given = {
-        way: {path: number for path, number in column.items() if np.isfinite(number)}
-        for way, column in columns(values).items()
+        source: {path: number for path, number in column.items() if np.isfinite(number)}
+        for source, column in columns(values).items()
     }
-    assert worse_ways("way 00", given, measure()) == {"way 01"}
+    assert significantly_worse("way 00", given, metric()) == {"way 01"}
     assert len(given["way 02"]) < MIN_PICTURES
-    assert worse_ways("way 00", {"way 00": given["way 00"]}, measure()) == set()
-    assert worse_ways("way 00", {"way 00": {}, "way 01": {}}, measure()) == set()
+    assert significantly_worse("way 00", {"way 00": given["way 00"]}, metric()) == set()
+    assert significantly_worse("way 00", {"way 00": {}, "way 01": {}}, metric()) == set()
 
 
 def test_more_pictures_than_signs_can_be_counted() -> None:
@@ -240,8 +240,8 @@ def test_more_pictures_than_signs_can_be_counted() -> None:
         for i, (value, noise) in enumerate(zip(base, generator.normal(size=300), strict=True))
     }
     assert FLIPS < 2**300
-    assert better(one, other, measure())
-    assert not better(other, one, measure())
+    assert better(one, other, metric())
+    assert not better(other, one, metric())
 
 
 # -- floors, ties, order ----------------------------------------------------------------------------------
@@ -249,19 +249,19 @@ def test_more_pictures_than_signs_can_be_counted() -> None:
 
 def test_floors_are_held_against_measures_by_which_they_must_be_bad() -> None:
     """A map that never changes is as stable as can be, whatever it knows."""
-    silent = {name for name, known in metrics().items() if not known.tells_floors}
+    silent = {name for name, known in all_metrics().items() if not known.tells_controls}
     assert silent == {"max_sensitivity", "coherency", "adcc", "entropy", "sparseness"}
-    values = {"gradcam": np.linspace(0.2, 0.4, 10), **{floor: np.zeros(10) for floor in FLOORS}}
+    values = {"gradcam": np.linspace(0.2, 0.4, 10), **{control: np.zeros(10) for control in CONTROLS}}
     for name, told in (("max_sensitivity", None), ("deletion", False), ("infidelity", False)):
-        found = cells(rows_of(values, name), [metric_called(name)])
-        assert found["gradcam", name].beats_floors is told
+        found = estimates(rows_of(values, name), [get_metric(name)])
+        assert found["gradcam", name].beats_controls is told
         assert ("≈floor" in str(found["gradcam", name])) is (told is False)
 
 
 @pytest.mark.parametrize("unit", [1, 1e-3, 1e-9, 1e6])
 def test_ties_of_measures_with_a_unit_go_by_their_values(unit: float) -> None:
     """Squared logits of a network that returns cosines are small, and differ all the same."""
-    infidelity = metric_called("infidelity")
+    infidelity = get_metric("infidelity")
     noise = np.random.default_rng(0).normal(1, 0.01, 12)
     values = {
         "a": 3 * noise * unit,
@@ -273,22 +273,22 @@ def test_ties_of_measures_with_a_unit_go_by_their_values(unit: float) -> None:
     rows = rows_of(values, "infidelity")
     found = ranking(rows, infidelity)
     assert ranks(found, infidelity) == {"b": 1.5, "c": 1.5, "d": 3, "a": 4}
-    assert {one.way for one in found if one.as_good} == {"b", "c"}
-    assert all(cells(rows, [infidelity])[way, "infidelity"].beats_floors for way in "abcd")
+    assert {one.source for one in found if one.not_significantly_worse} == {"b", "c"}
+    assert all(estimates(rows, [infidelity])[source, "infidelity"].beats_controls for source in "abcd")
 
 
 def test_nothing_depends_on_the_order_of_the_rows() -> None:
     generator = np.random.default_rng(0)
-    values = {way: generator.beta(2, 2, 15) for way in ("gradcam", "layercam", "eigencam", "edges")}
+    values = {source: generator.beta(2, 2, 15) for source in ("gradcam", "layercam", "eigencam", "edges")}
     values["hirescam"] = values["gradcam"]
     rows = rows_of(values, "insertion", "deletion")
     mosaics = [(f"{i:03}.png", value) for i in range(15) for value in (0.1, 0.2, 0.3, 0.7)]  # of one photo each
     rows += [Row(path, "gradcam", 0, 0.5, {"insertion": v, "deletion": v / 3}, 0.2) for path, v in mosaics]
-    measures = [metric_called("insertion"), metric_called("deletion")]
+    metrics = [get_metric("insertion"), get_metric("deletion")]
     for order in (range(len(rows) - 1, -1, -1), generator.permutation(len(rows))):
         other = [rows[place] for place in order]
-        assert cells(rows, measures) == cells(other, measures)
-        assert advice(Evaluation(rows, measures)) == advice(Evaluation(other, measures))
-        assert {way: Evaluation(rows, measures).seconds(way) for way in values} == {
-            way: Evaluation(other, measures).seconds(way) for way in values
+        assert estimates(rows, metrics) == estimates(other, metrics)
+        assert advice(Evaluation(rows, metrics)) == advice(Evaluation(other, metrics))
+        assert {source: Evaluation(rows, metrics).seconds(source) for source in values} == {
+            source: Evaluation(other, metrics).seconds(source) for source in values
         }

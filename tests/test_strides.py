@@ -17,7 +17,7 @@ from torch.nn import functional
 import zoo
 from camlucida import Explainer
 from camlucida.capture.strides import Strides
-from camlucida.heatmaps.project import lay, seen_only
+from camlucida.heatmaps.project import model_input_only, project_to_picture
 from camlucida.images import Cells, Frame
 from camlucida.images.frame import EVEN
 from camlucida.pipeline.explanation import Explanation
@@ -50,7 +50,7 @@ class Patches(nn.Module):
 
 def centroid(explanation: Explanation) -> tuple[float, float]:
     """Of the drawn evidence, (y, x) in pixels."""
-    laid = np.nan_to_num(lay(explanation.heatmap, explanation.frame)).clip(min=0)
+    laid = np.nan_to_num(project_to_picture(explanation.heatmap, explanation.frame)).clip(min=0)
     places = [np.arange(side) + 0.5 for side in laid.shape]
     return tuple(float((laid.sum(1 - axis) * places[axis]).sum() / laid.sum()) for axis in (0, 1))
 
@@ -80,9 +80,9 @@ def test_a_square_that_fills_a_cell_is_drawn_on_it(
 def test_pixels_behind_the_last_patch_are_not_tinted() -> None:
     explainer = Explainer(Patches(8, padded=False).eval())
     found = explainer.explain([torch.ones(1, 70, 69)], ["gradcam"], [0], ["act"])[0]
-    laid = lay(found.heatmap, found.frame)
+    laid = project_to_picture(found.heatmap, found.frame)
     assert not np.isnan(laid).any()
-    seen = ~np.isnan(seen_only(laid, found.frame))
+    seen = ~np.isnan(model_input_only(laid, found.frame))
     assert seen[:64, :64].all()
     assert seen.sum() == 64 * 64
     plain, drawn = np.asarray(found.picture), np.asarray(found.overlay())
@@ -178,7 +178,7 @@ def test_without_padding_cells_lie_on_their_receptive_fields(
         start, end = (boxes[place] * size[axis] for place in (1 - axis, 3 - axis))
         half = (end - start) / found.heatmap.shape[axis] / 2
         assert (start + half, end - half) == pytest.approx((first, last))
-    assert not np.isnan(lay(found.heatmap, found.frame)).any()
+    assert not np.isnan(project_to_picture(found.heatmap, found.frame)).any()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 80)], ids=str)

@@ -9,7 +9,7 @@ from torch import nn
 import zoo
 from camlucida.capture.logits import logits_of
 from camlucida.errors import LayerError
-from camlucida.layers.inspector import Known
+from camlucida.layers.inspector import LayerInspector
 from truth import TRUTHS, build, judge
 from truth_layout import Truth
 
@@ -36,13 +36,13 @@ def ready(truth: Truth) -> nn.Module:
 @pytest.mark.parametrize("truth", ROWS, ids=str)
 def test_the_layer_chosen_is_never_wrong(truth: Truth) -> None:
     torch.manual_seed(0)
-    known, like = Known(ready(truth), logits_of), torch.zeros(truth.input_size)
+    known, like = LayerInspector(ready(truth), logits_of), torch.zeros(truth.input_size)
     try:
         choice = known.default(like)
     except LayerError:
         assert judge(truth, None) == "right"
         return
-    for name, one in choice.judged.items():
+    for name, one in choice.verdicts.items():
         layout = one.layout
         kind = {"channels-first tokens": "NCL", "sequence-first tokens": "LNC"}.get(layout.kind, layout.kind)
         verdict = judge(truth, name, kind, layout.grid, layout.prefix)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import testbed
-from camlucida.capture.capture import Reading
+from camlucida.capture.capture import OutputReaders
 from camlucida.capture.layout import Layout
 from camlucida.errors import ModelError, OptionError
 from camlucida.pipeline.explainer import Explainer
@@ -214,9 +214,9 @@ def test_the_best_method_points_at_the_form(family) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_energy_lies_inside_the_mask(family) -> None:
-    floor = float(plain().masks.float().mean())
-    assert testbed.energy(mapped(family), plain().masks) >= 3 * floor
-    assert testbed.energy(torch.ones(200, 8, 8), plain().masks) == pytest.approx(floor, abs=1e-6)
+    control = float(plain().masks.float().mean())
+    assert testbed.energy_inside(mapped(family), plain().masks) >= 3 * control
+    assert testbed.energy_inside(torch.ones(200, 8, 8), plain().masks) == pytest.approx(control, abs=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -250,7 +250,7 @@ def test_pointing_counts_touched_cells() -> None:
     maps = torch.zeros(2, 8, 8)
     maps[0, 1, 1] = maps[1, 1, 2] = 1
     assert testbed.pointing(maps, masks) == 0.5
-    assert testbed.energy(maps, masks) == pytest.approx(0.5 / 64)
+    assert testbed.energy_inside(maps, masks) == pytest.approx(0.5 / 64)
     with pytest.raises(OptionError, match="got 1 for 2"):
         testbed.pointing(maps, masks[:1])
 
@@ -279,7 +279,7 @@ def misread(fault, name: str, of: testbed.Samples, monkeypatch) -> Tensor:
     """The maps that come of a wrong layout."""
 
     class Misreading(Explainer):
-        def _reading(self, like: Tensor) -> Reading:
+        def _reading(self, like: Tensor) -> OutputReaders:
             right = super()._reading(like)
             return replace(right, layout_of=lambda layer, tensor: fault(right.layout_of(layer, tensor)))
 

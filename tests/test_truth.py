@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from truth import TRUTHS, build, complaints, judge
+from truth import TRUTHS, build, complaints, evaluator
 from truth_layout import Layout, Truth, nchw
 
 BY_NAME = {str(truth): truth for truth in TRUTHS}
@@ -30,7 +30,7 @@ RESNET = BY_NAME["timm:resnet18()@3x96x160"]
 
 
 def said(truth: Truth, name: str, layout: Layout) -> str:
-    return judge(truth, name, layout.kind, layout.grid, layout.prefix, layout.order)
+    return evaluator(truth, name, layout.kind, layout.grid, layout.prefix, layout.order)
 
 
 def transposed(layout: Layout) -> Layout:
@@ -72,17 +72,17 @@ def test_the_judge_accepts_the_truth_and_nothing_next_to_it(truth: Truth) -> Non
 
 
 def test_layers_that_are_not_listed_are_judged_by_their_layout() -> None:
-    assert judge(RESNET, "layer4.1.bn2", "NCHW", (3, 5)) == "unlisted"
-    assert judge(RESNET, "layer3", "NCHW", (6, 10)).startswith("wrong: nothing at the end")
-    assert judge(VIT, "blocks.3", "tokens", (6, 10), 1) == "unlisted"
-    assert judge(VIT, "blocks.3", "tokens", (6, 10), 0).startswith("wrong: nothing at the end")
+    assert evaluator(RESNET, "layer4.1.bn2", "NCHW", (3, 5)) == "unlisted"
+    assert evaluator(RESNET, "layer3", "NCHW", (6, 10)).startswith("wrong: nothing at the end")
+    assert evaluator(VIT, "blocks.3", "tokens", (6, 10), 1) == "unlisted"
+    assert evaluator(VIT, "blocks.3", "tokens", (6, 10), 0).startswith("wrong: nothing at the end")
 
 
 def test_dead_layers_are_wrong_but_what_feeds_the_attention_is_not() -> None:
     for name in ("blocks.5", "blocks.5.attn", "blocks.5.attn.proj", "blocks.5.mlp.fc2", "blocks.5.ls2", "norm"):
-        assert judge(VIT, name, "tokens", (6, 10), 1) == f"wrong: {name} must not be chosen"
-    assert judge(VIT, "blocks.5.attn.qkv", "tokens", (6, 10), 1) == "unlisted"
-    assert judge(VIT, "blocks.5.norm1", "tokens", (6, 10), 1) == "right"
+        assert evaluator(VIT, name, "tokens", (6, 10), 1) == f"wrong: {name} must not be chosen"
+    assert evaluator(VIT, "blocks.5.attn.qkv", "tokens", (6, 10), 1) == "unlisted"
+    assert evaluator(VIT, "blocks.5.norm1", "tokens", (6, 10), 1) == "right"
 
 
 def test_dead_layers_have_no_gradient_where_the_patches_are() -> None:
@@ -100,7 +100,7 @@ def test_dead_layers_have_no_gradient_where_the_patches_are() -> None:
 
 def test_a_refusal_is_right_only_where_there_is_nothing_to_find() -> None:
     flatten = BY_NAME["toy:flatten(height=32,width=48)@3x32x48"]
-    assert judge(flatten, None) == "right"
-    assert judge(flatten, "first", "tokens", (8, 8)) == "wrong: the model has no positions"
-    assert judge(BY_NAME["toy:perceiver()@3x48x80"], None) == "right"
-    assert judge(VIT, None).startswith("wrong: refused")
+    assert evaluator(flatten, None) == "right"
+    assert evaluator(flatten, "first", "tokens", (8, 8)) == "wrong: the model has no positions"
+    assert evaluator(BY_NAME["toy:perceiver()@3x48x80"], None) == "right"
+    assert evaluator(VIT, None).startswith("wrong: refused")

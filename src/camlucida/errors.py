@@ -55,7 +55,7 @@ class OutputError(CamlucidaError):
     """A result cannot be written where it should go."""
 
 
-def one_of(kind: str, given: str, known: list[str], hint: str) -> str:
+def unknown_name(kind: str, given: str, known: list[str], hint: str) -> str:
     """The sentence for a name that is not among the known ones, with the closest offered."""
     from difflib import get_close_matches
 

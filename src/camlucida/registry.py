@@ -14,7 +14,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ def import_all(package: str) -> None:
         import_module(f"{package}.{module.name}")
 
 
-def called(kind: str, name: str, known: Mapping[str, T]) -> T:
+def lookup(kind: str, name: str, known: Mapping[str, T]) -> T:
     """What is called ``name`` among those of a kind that a command lists, whatever its case and punctuation.
 
     Raises:
@@ -112,7 +112,7 @@ def called(kind: str, name: str, known: Mapping[str, T]) -> T:
         return known[name]
     alike = [other for other in known if folded(other) == folded(str(name))]
     if len(alike) != 1:
-        raise OptionError(one_of(kind, str(name), list(known), f"`camlucida {kind}s` lists them all"))
+        raise OptionError(unknown_name(kind, str(name), list(known), f"`camlucida {kind}s` lists them all"))
     return known[alike[0]]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 _NARROWEST = 8  # letters of a column, however narrow the terminal is
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     """A line for each row, columns as wide as their widest entry."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

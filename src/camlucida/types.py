@@ -20,9 +20,9 @@ Weights = Float[Tensor, "batch targets channels"]
 # to the picture at that place in the batch. ``score`` takes inputs (n, input_channels, input_height,
 # input_width) and runs the whole network; ``resume`` takes activations (n, channels, height, width) and runs
 # what follows the layer.
-Make = Callable[[range], Tensor]
-Run = Callable[[Make, int, int], Float[Tensor, "count targets"]]
+MakeVariants = Callable[[range], Tensor]
+ScoreVariants = Callable[[MakeVariants, int, int], Float[Tensor, "count targets"]]
 
 # (make, count, picture) → the gradients of all targets at this layer, for each of ``count`` variants of the
 # input, on the CPU; ``make`` is that of ``score``.
-Slopes = Callable[[Make, int, int], Float[Tensor, "count targets channels height width"]]
+VariantGradients = Callable[[MakeVariants, int, int], Float[Tensor, "count targets channels height width"]]

@@ -23,8 +23,8 @@ from torch.nn.utils import parametrize
 
 from camlucida.capture import borrow_lock
 from camlucida.capture.copies import RandomWatch
-from camlucida.capture.eager import straight
-from camlucida.capture.extra_inputs import hand_over
+from camlucida.capture.eager import eager_execution
+from camlucida.capture.extra_inputs import add_extra_inputs
 from camlucida.capture.interrupts import interrupts_deferred
 from camlucida.capture.model_errors import copied_hint, refuse_lazy
 from camlucida.capture.snapshot import Snapshot, remember
@@ -39,7 +39,7 @@ _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 _loans: list[_Loan] = []  # in the order in which they began
 
 
-def bare(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
     """The module inside ``torch.compile`` and DataParallel wrappers, which hide it from hooks."""
     while True:
         parallel = isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel))
@@ -50,7 +50,7 @@ def bare(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def lent(module: nn.Module) -> Iterator[nn.Module]:
+def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """The module, ready to be run and hooked by one borrower at a time; afterwards as it was.
 
     Inside, nothing records gradients unless the borrower switches that on. Lent again meanwhile, to the same
@@ -59,7 +59,7 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
     Raises:
         ModelError: the model wrote to its own parameters while it ran, or something could not be put back.
     """
-    with borrow_lock.turn():
+    with borrow_lock.exclusive():
         loan = _Loan(module, torch.is_grad_enabled())
         try:
             try:
@@ -68,7 +68,7 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
                         yield module
                     else:
                         _loans.append(loan)
-                        with straight(loan.parts):
+                        with eager_execution(loan.parts):
                             loan.take()
                             yield module
                             loan.check_parameters()
@@ -109,7 +109,7 @@ class _Loan:
         if self.snapshot.inference or any(parameter.is_inference() for parameter in self.parameters):
             _clone_inference(self.snapshot.containers)
         self.random.watch(in_this_thread)
-        hand_over(self.module)
+        add_extra_inputs(self.module)
         for part in self.parts:
             if isinstance(part, nn.RNNBase):
                 _without_cudnn(part)

@@ -10,7 +10,7 @@ lock = threading.RLock()
 
 
 @contextmanager
-def turn() -> Iterator[None]:
+def exclusive() -> Iterator[None]:
     """While entered, no other thread has its turn; the same one may enter again.
 
     An interrupt may end any line, so the lock is given back twice over, and it is taken by the outermost turn

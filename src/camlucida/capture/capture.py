@@ -17,59 +17,66 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.capture.bias_terms import BiasWatch
-from camlucida.capture.borrow import lent
+from camlucida.capture.borrow import borrowed
 from camlucida.capture.chunks import one_at_a_time
-from camlucida.capture.derivatives import LARGEST, Variants, hessian_product, twice
+from camlucida.capture.derivatives import LARGEST, VariantGradients, double_backward, hessian_product
 from camlucida.capture.gradients import check_finite, full_precision, gradients_of, reached
-from camlucida.capture.hooks import once, tapped
+from camlucida.capture.hooks import record_outputs, single_output
 from camlucida.capture.logits import check_rows
 from camlucida.capture.recording import recorded
 from camlucida.capture.strides import Strides, striding
-from camlucida.capture.variants import Runs
+from camlucida.capture.variants import VariantRunner
 from camlucida.images import Cells, size_of
 from camlucida.targets.probabilities import last_activation
 
 if TYPE_CHECKING:
-    from camlucida.capture.custom_layout import Reshaped
+    from camlucida.capture.custom_layout import CustomLayout
     from camlucida.capture.layout import Layout
     from camlucida.findings import Finding
     from camlucida.images import Size
     from camlucida.targets.base import Bound, Target
-    from camlucida.types import Activations, Gradients, Inputs, Run, Scores, Slopes
+    from camlucida.types import (
+        Activations,
+        Gradients,
+        Inputs,
+        Scores,
+        ScoreVariants,
+        VariantGradients,
+    )
 
 ALL_GRADIENTS = frozenset(("gradients",))
 
 
 @dataclass(frozen=True)
-class Captured:
-    """What a method can ask for, of one layer and one target; only what somebody asked for is filled.
+class LayerCapture:
+    """What a method can ask for, of one layer and one target; fields that nobody needs stay empty.
 
-    ``scores`` (batch, targets) has all targets. ``score`` and ``resume`` run the network, or what follows the
-    layer, on many variants (see ``types.Run``). ``bias_terms`` are bias × gradient of each operation that adds
-    a bias and has positions, (batch, channels, height, width) each, on the grid that it works on. ``slopes``
-    are the gradients at this layer for variants of the input (see ``types.Slopes``); ``hessian_products`` the
-    score's second derivatives times the activations.
+    ``scores`` (batch, targets) holds all targets. ``score`` and ``resume`` run the network, or the part behind
+    the layer, on many variants (``types.ScoreVariants``). ``bias_terms`` are bias × gradient of each operation
+    that adds a bias and has positions, (batch, channels, height, width) each, on the operation's own grid.
+    ``variant_gradients`` gives this layer's gradients for variants of the input (``types.VariantGradients``).
+    ``hessian_products`` are the score's second derivatives times the activations.
     """
 
     activations: Activations
     gradients: Gradients | None = None
     scores: Scores | None = None
     inputs: Inputs | None = None
-    score: Run | None = None
-    resume: Run | None = None
+    score: ScoreVariants | None = None
+    resume: ScoreVariants | None = None
     input_gradients: Gradients | None = None
     bias_terms: tuple[Tensor, ...] = ()
     unplaced: int = 0  # operations with a bias that were not seen, or whose positions could not be told
-    slopes: Slopes | None = None
+    variant_gradients: VariantGradients | None = None
     hessian_products: Gradients | None = None
 
 
 @dataclass(frozen=True)
-class Capture:
+class BatchCapture:
     """One run of the model on a batch: logits (batch, classes), and what was caught on the way.
 
     ``bound[t][i]`` is target t fixed for picture i and ``scores[t][i]`` its value; ``captured[l][t]`` and
-    ``layouts[l]`` belong to layer l. ``notes(l, needs, i)`` is what came up while variants of picture i
+    ``layouts[l]`` belong to layer l. ``findings(l, needs, i)`` is what came up while variants of picture i
     were run for a method with such needs. ``last`` is the activation that the outputs come from, where seen.
     ``cells(grid)`` says where the cells of a grid lie on the input (see ``images.Frame``).
     """
@@ -77,15 +84,15 @@ class Capture:
     outputs: Tensor
     bound: list[list[Bound]]
     scores: list[Tensor]
-    layouts: list[Layout | Reshaped]
-    captured: list[list[Captured]]
-    notes: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
+    layouts: list[Layout | CustomLayout]
+    captured: list[list[LayerCapture]]
+    findings: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
     last: str | None = None
     cells: Callable[[Size], Cells] = lambda _: Cells()
 
 
 @dataclass(frozen=True)
-class Reading:
+class OutputReaders:
     """How a model's numbers are read.
 
     ``logits_of``: output → logits (batch, classes). ``layout_of``: (layer name, its output) → layout.
@@ -95,7 +102,7 @@ class Reading:
     """
 
     logits_of: Callable[[Any], Tensor]
-    layout_of: Callable[[str, Tensor], Layout | Reshaped]
+    layout_of: Callable[[str, Tensor], Layout | CustomLayout]
     grid_of: Callable[[Tensor, bool], Layout | None] = lambda _tensor, _last: None
     parts: frozenset[str] = frozenset()
     single: bool = False
@@ -108,9 +115,9 @@ def capturing(
     pictures: Sequence[Tensor] | Tensor,
     layers: Sequence[str],
     targets: Sequence[Sequence[Target]],
-    reading: Reading,
+    reading: OutputReaders,
     needs: frozenset[str] = ALL_GRADIENTS,
-) -> Iterator[Capture]:
+) -> Iterator[BatchCapture]:
     """Run ``module`` once on a batch of ``pictures`` and catch what is needed; it stays lent meanwhile.
 
     Each picture is (channels, height, width), all of one size; ``targets[t][i]`` is target t for picture i.
@@ -120,44 +127,44 @@ def capturing(
         LayerError: a layer does not run exactly once, or the score does not depend on it.
         ModelError: the model returns NaN.
     """
-    with lent(module):
+    with borrowed(module):
         with recorded(module, layers if "resume" in needs else (), len(pictures)) as recordings:
             caught = _run(module, pictures, (layers, targets), reading, needs)
         shared: dict[str, Any] = {}
         if "scores" in needs:
             shared["scores"] = torch.stack(caught.scores, dim=1)
-        if needs & {"inputs", "score", "bias_terms", "slopes"}:
+        if needs & {"inputs", "score", "bias_terms", "variant_gradients"}:
             shared["inputs"] = torch.stack(list(pictures)).detach()
         read = (caught.outputs, caught.bound)
         runs = [
-            Runs(module, pictures, read, reading.logits_of, recording, reading.single)
+            VariantRunner(module, pictures, read, reading.logits_of, recording, reading.single)
             for _, recording in zip_longest(layers, recordings)
         ]
         variants = [
-            Variants(
+            VariantGradients(
                 module, name, layout, caught.bound, reading.logits_of, one_at_a_time(reading.single, LARGEST)
             )
             for name, layout in zip(layers, caught.layouts, strict=True)
         ]
         captured = []
         for run, variant, row in zip(runs, variants, caught.captured, strict=True):
-            calls: dict[str, Any] = {"score": run.score, "slopes": variant.slopes}
+            calls: dict[str, Any] = {"score": run.score, "variant_gradients": variant.variant_gradients}
             calls["resume"] = partial(run.resume, variant.layout)
             captured.append([replace(one, **shared, **calls) for one in row])
 
-        def notes(layer: int, needed: Sequence[str], picture: int) -> tuple[Finding, ...]:
-            return (*runs[layer].notes(needed, picture), *variants[layer].notes(needed))
+        def findings(layer: int, needed: Sequence[str], picture: int) -> tuple[Finding, ...]:
+            return (*runs[layer].findings(needed, picture), *variants[layer].findings(needed))
 
-        yield replace(caught, captured=captured, notes=notes)
+        yield replace(caught, captured=captured, findings=findings)
 
 
 def _run(
     module: nn.Module,
     pictures: Sequence[Tensor] | Tensor,
     asked: tuple[Sequence[str], Sequence[Sequence[Target]]],
-    reading: Reading,
+    reading: OutputReaders,
     needs: frozenset[str],
-) -> Capture:
+) -> BatchCapture:
     """The lent module's one forward, and the backward of each target."""
     layers, targets = asked
     whole, curved = "bias_terms" in needs, "hessian_products" in needs
@@ -165,32 +172,32 @@ def _run(
     watch = BiasWatch(module) if whole else None
     with (
         torch.set_grad_enabled(recording),
-        tapped(module, layers) as taps,
+        record_outputs(module, layers) as taps,
         striding(module, size_of(pictures[0]), len(pictures), reading.strides) as strides,
     ):
         # A copy, since some models normalise their input in place, and gone before a short backward.
         inputs = [torch.stack([picture.detach() for picture in pictures]).requires_grad_(whole)]
-        with watch or nullcontext(), twice(curved):
+        with watch or nullcontext(), double_backward(curved):
             outputs = reading.logits_of(module(inputs[0].clone() if whole else inputs.pop()))
-        kept = [once(name, tensors, len(pictures)) for name, tensors in taps.items()]
+        kept = [single_output(name, tensors, len(pictures)) for name, tensors in taps.items()]
         check_rows(outputs, len(pictures))
         check_finite(module, outputs)
         bound = [[target.bind(outputs, i) for i, target in enumerate(row)] for row in targets]
         scores = [torch.cat([b(outputs[i : i + 1]) for i, b in enumerate(row)]) for row in bound]
     rows = [_read(reading, name, tensor) for name, tensor in zip(layers, kept, strict=True)]
-    by_target: list[list[Captured]] = []
+    by_target: list[list[LayerCapture]] = []
     biased = watch.found if watch else []
     for t, score in enumerate(scores):
         wanted = [*kept, *inputs, *(one.edge for one in biased)] if recording else []
-        slopes = gradients_of(score, wanted, t < len(scores) - 1, curved) or [None] * len(kept)
+        gradients = gradients_of(score, wanted, t < len(scores) - 1, curved) or [None] * len(kept)
         if "gradients" in needs:
-            slopes = reached(layers, kept, slopes, reading.parts)
-        extra = _whole(watch, slopes[len(kept) :], reading) if watch else {}
-        by_target.append([_captured(*pair, extra, curved) for pair in zip(rows, slopes, strict=False)])
+            gradients = reached(layers, kept, gradients, reading.parts)
+        extra = _whole(watch, gradients[len(kept) :], reading) if watch else {}
+        by_target.append([_captured(*pair, extra, curved) for pair in zip(rows, gradients, strict=False)])
     captured = [list(row) for row in zip(*by_target, strict=True)]
     last, scored = last_activation(outputs), [score.detach() for score in scores]
     read = [row.layout for row in rows]
-    return Capture(outputs.detach(), bound, scored, read, captured, last=last, cells=strides.cells)
+    return BatchCapture(outputs.detach(), bound, scored, read, captured, last=last, cells=strides.cells)
 
 
 class _Row(NamedTuple):
@@ -198,39 +205,39 @@ class _Row(NamedTuple):
 
     name: str
     kept: Tensor
-    layout: Layout | Reshaped
+    layout: Layout | CustomLayout
     activations: Activations
 
 
-def _read(reading: Reading, name: str, kept: Tensor) -> _Row:
+def _read(reading: OutputReaders, name: str, kept: Tensor) -> _Row:
     layout = reading.layout_of(name, kept)
     return _Row(name, kept, layout, _maps(layout, kept.detach()))
 
 
-def _captured(row: _Row, slope: Tensor | None, extra: dict[str, Any], curved: bool) -> Captured:
-    """What was caught of one layer for one target, of which ``slope`` is the gradient."""
+def _captured(row: _Row, gradient: Tensor | None, extra: dict[str, Any], curved: bool) -> LayerCapture:
+    """What was caught of one layer for one target, of which ``gradient`` is the gradient."""
     if curved:
-        product = hessian_product(row.name, row.kept, slope, row.layout)
+        product = hessian_product(row.name, row.kept, gradient, row.layout)
         extra = {**extra, "hessian_products": _maps(row.layout, product)}
-    gradients = None if slope is None else _maps(row.layout, slope.detach())
-    return Captured(row.activations, gradients, **extra)
+    gradients = None if gradient is None else _maps(row.layout, gradient.detach())
+    return LayerCapture(row.activations, gradients, **extra)
 
 
-def _whole(watch: BiasWatch, slopes: Sequence[Tensor | None], reading: Reading) -> dict[str, Any]:
+def _whole(watch: BiasWatch, gradients: Sequence[Tensor | None], reading: OutputReaders) -> dict[str, Any]:
     """The input's gradient, and the bias terms that have positions, as maps."""
     terms, unplaced = [], watch.unseen
-    for one, slope in zip(watch.found, slopes[1:], strict=True):
-        if slope is None:
+    for one, gradient in zip(watch.found, gradients[1:], strict=True):
+        if gradient is None:
             continue
-        of_pictures = slopes[0] is not None and len(slope) == len(slopes[0])  # and not of windows
-        layout = reading.grid_of(slope, one.channels_last) if of_pictures else None
+        of_pictures = gradients[0] is not None and len(gradient) == len(gradients[0])  # and not of windows
+        layout = reading.grid_of(gradient, one.channels_last) if of_pictures else None
         if layout is not None:
-            terms.append(_maps(layout, one.term(slope)))
-        elif slope.numel() > len(slope) * one.bias.numel():  # else it has no positions
+            terms.append(_maps(layout, one.term(gradient)))
+        elif gradient.numel() > len(gradient) * one.bias.numel():  # else it has no positions
             unplaced += 1
-    own = None if slopes[0] is None else full_precision(slopes[0].detach())
+    own = None if gradients[0] is None else full_precision(gradients[0].detach())
     return {"input_gradients": own, "bias_terms": tuple(terms), "unplaced": unplaced}
 
 
-def _maps(layout: Layout | Reshaped, tensor: Tensor) -> Tensor:
+def _maps(layout: Layout | CustomLayout, tensor: Tensor) -> Tensor:
     return full_precision(layout.to_maps(tensor))

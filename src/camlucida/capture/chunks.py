@@ -17,7 +17,7 @@ _WORTH_IT = 0.97  # a larger chunk is kept if it takes at most this share of the
 
 
 @dataclass
-class Pace:
+class ChunkSize:
     """The chunk size in use, learned from the work itself: doubled while that pays, halved when memory ends."""
 
     size: int = FIRST
@@ -62,12 +62,12 @@ class Pace:
         self.size, self.settled, self.retreated = self.size // 2, True, True
 
 
-def one_at_a_time(single: bool, largest: int = LARGEST) -> Pace:
+def one_at_a_time(single: bool, largest: int = LARGEST) -> ChunkSize:
     """The pace of a model that takes a ``single`` picture at a time, or else as many as is fastest."""
-    return Pace(size=1, largest=1, settled=True) if single else Pace(largest=largest)
+    return ChunkSize(size=1, largest=1, settled=True) if single else ChunkSize(largest=largest)
 
 
-def in_chunks(run: Callable[[range], Tensor], count: int, pace: Pace) -> Tensor:
+def in_chunks(run: Callable[[range], Tensor], count: int, pace: ChunkSize) -> Tensor:
     """``run(range)`` for 0 … count-1, in chunks; it gives (chunk, …), and all are (count, …) on the CPU."""
     results: list[Tensor] = []
     start = 0

@@ -17,7 +17,7 @@ Reshape = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Reshaped:
+class CustomLayout:
     """A layout, as ``layout.Layout`` is one, for an order of positions that none of those has.
 
     ``places`` says where in one picture's output each value of its maps lies; None where ``function`` does
@@ -53,19 +53,19 @@ class Reshaped:
 
 
 # (layer name, what it returned, the input's size) → its layout
-Read = Callable[[str, Tensor, Size], Layout | Reshaped]
+LayoutReader = Callable[[str, Tensor, Size], Layout | CustomLayout]
 
 
-def reading_by(function: Reshape | None) -> Read | None:
+def reading_by(function: Reshape | None) -> LayoutReader | None:
     """Every layer read by one function."""
     return None if function is None else partial(_read_by, function)  # which can be pickled
 
 
-def _read_by(function: Reshape, _: str, tensor: Tensor, size: Size) -> Layout | Reshaped:
+def _read_by(function: Reshape, _: str, tensor: Tensor, size: Size) -> Layout | CustomLayout:
     return read_by(function, tensor, size)
 
 
-def read_by(function: Reshape, tensor: Tensor, size: Size) -> Layout | Reshaped:
+def read_by(function: Reshape, tensor: Tensor, size: Size) -> Layout | CustomLayout:
     """How ``function`` reads a layer's output ``tensor``, for an input of ``size``.
 
     Found by what it makes of numbers that name their own places: mostly it is a layout that is known.
@@ -89,4 +89,4 @@ def read_by(function: Reshape, tensor: Tensor, size: Size) -> Layout | Reshaped:
     inside = (
         chosen and own.min() >= 0 and own.max() < tensor[0].numel() and bool(own.sort().values.diff().all())
     )
-    return Reshaped(function, grid, own.long() if inside else None)
+    return CustomLayout(function, grid, own.long() if inside else None)

@@ -12,68 +12,68 @@ from torch import Tensor, nn
 from torch.backends import cuda
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from camlucida.capture.chunks import Pace, in_chunks
-from camlucida.capture.extra_inputs import of_one
-from camlucida.capture.hooks import once, tapped
+from camlucida.capture.chunks import ChunkSize, in_chunks
+from camlucida.capture.extra_inputs import variants_of_row
+from camlucida.capture.hooks import record_outputs, single_output
 from camlucida.capture.model_errors import ADVICE, VARIANT, own_errors
 from camlucida.errors import LayerError
 from camlucida.findings import memory_ended
 
 if TYPE_CHECKING:
-    from camlucida.capture.custom_layout import Reshaped
+    from camlucida.capture.custom_layout import CustomLayout
     from camlucida.capture.layout import Layout
     from camlucida.findings import Finding
     from camlucida.targets.base import Bound
-    from camlucida.types import Make
+    from camlucida.types import MakeVariants
 
 LARGEST = 8  # variants at once: what follows the layer is kept for each
 
 
 @dataclass(frozen=True)
-class Variants:
+class VariantGradients:
     """A lent module, to be run on variants of its pictures; ``bound[t][i]`` is target t for picture i."""
 
     module: nn.Module
     layer: str
-    layout: Layout | Reshaped
+    layout: Layout | CustomLayout
     bound: Sequence[Sequence[Bound]]
     logits_of: Callable[[Any], Tensor]
-    pace: Pace = field(default_factory=lambda: Pace(largest=LARGEST))
+    pace: ChunkSize = field(default_factory=lambda: ChunkSize(largest=LARGEST))
 
-    def slopes(self, make: Make, count: int, picture: int) -> Tensor:
-        """The gradients (count, targets, channels, height, width) at the layer, see ``types.Slopes``."""
+    def variant_gradients(self, make: MakeVariants, count: int, row: int) -> Tensor:
+        """The gradients (count, targets, channels, height, width) at the layer (``types.VariantGradients``)."""
 
         def run(indices: range) -> Tensor:
-            with torch.enable_grad(), tapped(self.module, [self.layer]) as taps:
+            with torch.enable_grad(), record_outputs(self.module, [self.layer]) as taps:
                 with own_errors(self.module, VARIANT, ADVICE):
                     output = self.module(make(indices))
                 outputs = self.logits_of(output)
-                kept = once(self.layer, taps[self.layer], len(indices))
-                scores = [row[picture](outputs) for row in self.bound]
-            found = [_slope(score, kept, retain=t < len(scores) - 1) for t, score in enumerate(scores)]
-            return torch.stack([self.layout.to_maps(slope) for slope in found], dim=1)
+                kept = single_output(self.layer, taps[self.layer], len(indices))
+                scores = [bound[row](outputs) for bound in self.bound]
+            found = [_gradient(score, kept, retain=t < len(scores) - 1) for t, score in enumerate(scores)]
+            return torch.stack([self.layout.to_maps(gradient) for gradient in found], dim=1)
 
-        with of_one(picture):
+        with variants_of_row(row):
             return in_chunks(run, count, self.pace)
 
-    def notes(self, needs: Sequence[str]) -> tuple[Finding, ...]:
+    def findings(self, needs: Sequence[str]) -> tuple[Finding, ...]:
         """What came up while variants were run for a method with such ``needs``."""
-        ended = "slopes" in needs and self.pace.retreated
+        ended = "variant_gradients" in needs and self.pace.retreated
         return (memory_ended("fewer variants of a picture"),) if ended else ()
 
 
-def _slope(score: Tensor, kept: Tensor, retain: bool) -> Tensor:
+def _gradient(score: Tensor, kept: Tensor, retain: bool) -> Tensor:
     """Zero where the score does not depend on the layer."""
     if not score.requires_grad:
         return torch.zeros_like(kept)
-    (slope,) = torch.autograd.grad(
+    (gradient,) = torch.autograd.grad(
         score, kept, torch.ones_like(score), retain_graph=retain, allow_unused=True, materialize_grads=True
     )
-    return slope
+    return gradient
 
 
 @contextmanager
-def twice(wanted: bool) -> Iterator[None]:
+def double_backward(wanted: bool) -> Iterator[None]:
     """While entered, attention can be differentiated twice, if ``wanted``: its fused kernels cannot.
 
     The choice of kernels is the process's, and put back twice, for an interrupt of the first.
@@ -109,20 +109,20 @@ def _attention_kernels() -> Callable[[], None]:
     return put_back
 
 
-def hessian_product(name: str, kept: Tensor, slope: Tensor | None, layout: Layout | Reshaped) -> Tensor:
+def hessian_product(name: str, kept: Tensor, gradient: Tensor | None, layout: Layout | CustomLayout) -> Tensor:
     """The score's Hessian at layer ``name`` times what the layer returned, ``kept``; like ``kept``.
 
-    ``slope`` is the gradient, recorded. Only positions take part: prefix tokens stay as they are.
+    ``gradient`` is the gradient, recorded. Only positions take part: prefix tokens stay as they are.
 
     Raises:
         LayerError: an operation behind the layer has no second derivative.
     """
-    if slope is None or not slope.requires_grad:  # the score is linear in the layer
+    if gradient is None or not gradient.requires_grad:  # the score is linear in the layer
         return torch.zeros_like(kept)
     positions = layout.from_maps(layout.to_maps(kept.detach()), torch.zeros_like(kept))
     try:
         (product,) = torch.autograd.grad(
-            slope, kept, positions, retain_graph=True, allow_unused=True, materialize_grads=True
+            gradient, kept, positions, retain_graph=True, allow_unused=True, materialize_grads=True
         )
     except RuntimeError as error:
         if "not implemented" not in str(error):

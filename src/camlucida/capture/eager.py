@@ -24,7 +24,7 @@ _FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAt
 
 
 @contextmanager
-def straight(parts: Sequence[nn.Module]) -> Iterator[None]:
+def eager_execution(parts: Sequence[nn.Module]) -> Iterator[None]:
     """In this thread checkpoints run their function, and compiled code runs as it was written.
 
     What ``checkpoint()`` calls is replaced, since models import that function by name, for as long as any
@@ -87,7 +87,7 @@ def _anything_compiled() -> bool:
     return compiler is not None and any(one is not None for one in backends.values())
 
 
-class _StraightFunction:
+class _EagerFunction:
     """In place of the reentrant kind."""
 
     @staticmethod
@@ -97,7 +97,7 @@ class _StraightFunction:
         return _CHECKPOINTS["CheckpointFunction"][0].apply(function, preserve, *args)
 
 
-def _straight_generator(original: Callable[..., Any]) -> Callable[..., Any]:
+def _eager_generator(original: Callable[..., Any]) -> Callable[..., Any]:
     """In place of the other kind: a generator around the function's call, here of nothing."""
 
     def generator(*args: Any, **kwargs: Any) -> Iterator[None]:
@@ -110,9 +110,9 @@ def _straight_generator(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _CHECKPOINTS: dict[str, tuple[Any, Any]] = {
-    "CheckpointFunction": (checkpoint.CheckpointFunction, _StraightFunction),
+    "CheckpointFunction": (checkpoint.CheckpointFunction, _EagerFunction),
     **{
-        name: (value, _straight_generator(value))
+        name: (value, _eager_generator(value))
         for name, value in vars(checkpoint).items()
         if name.startswith("_checkpoint_without_reentrant_generator")  # the name varies with torch's version
     },

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 
 @dataclass
-class _Given:
+class _ExtraInputs:
     """Extra inputs of one module, for ``pictures`` pictures in all; ``rows`` are those now in a batch."""
 
     module: nn.Module
@@ -29,14 +29,14 @@ class _Threads(threading.local):
     """What each thread has given, the last one at the end."""
 
     def __init__(self) -> None:
-        self.stack: list[_Given] = []
+        self.stack: list[_ExtraInputs] = []
 
 
 _threads = _Threads()
 
 
 @contextmanager
-def given(
+def extra_inputs(
     module: nn.Module,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
@@ -52,7 +52,7 @@ def given(
     if not (args or kwargs or recording):
         yield
         return
-    _threads.stack.append(_Given(module, tuple(args), dict(kwargs), pictures, recording))
+    _threads.stack.append(_ExtraInputs(module, tuple(args), dict(kwargs), pictures, recording))
     try:
         yield
     finally:
@@ -60,7 +60,7 @@ def given(
 
 
 @contextmanager
-def of_pictures(rows: Sequence[int]) -> Iterator[None]:
+def rows_in_batch(rows: Sequence[int]) -> Iterator[None]:
     """While entered, batches hold the pictures with these numbers, or else variants of the first of them."""
     current = _threads.stack[-1] if _threads.stack else None
     if current:
@@ -73,14 +73,14 @@ def of_pictures(rows: Sequence[int]) -> Iterator[None]:
 
 
 @contextmanager
-def of_one(place: int) -> Iterator[None]:
+def variants_of_row(place: int) -> Iterator[None]:
     """While entered, batches hold nothing but variants of the picture at this place of the batch before."""
     rows = _threads.stack[-1].rows if _threads.stack else []
-    with of_pictures([rows[-1][place]] if rows else [place]):
+    with rows_in_batch([rows[-1][place]] if rows else [place]):
         yield
 
 
-def hand_over(module: nn.Module) -> None:
+def add_extra_inputs(module: nn.Module) -> None:
     """Hook what this thread has given to the module; it is lent, so that the hook goes when it comes back."""
     current = next((one for one in reversed(_threads.stack) if one.module is module), None)
     if current is None:
@@ -115,7 +115,7 @@ def _detached(leaf: Any) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
-def _of_batch(leaf: Any, current: _Given, batch: int) -> Any:
+def _of_batch(leaf: Any, current: _ExtraInputs, batch: int) -> Any:
     """The part of an argument that belongs to the ``batch`` pictures now run."""
     if not isinstance(leaf, Tensor) or leaf.ndim == 0:
         return leaf

@@ -35,7 +35,7 @@ def gradients_of(score: Tensor, wanted: list[Any], retain: bool, record: bool) -
     if not (wanted and score.requires_grad):
         return [None] * len(wanted)
     try:
-        slopes: Sequence[Tensor | None] = torch.autograd.grad(
+        gradients: Sequence[Tensor | None] = torch.autograd.grad(
             score, wanted, torch.ones_like(score), retain or record, record, allow_unused=True
         )
     except RuntimeError as error:
@@ -45,19 +45,21 @@ def gradients_of(score: Tensor, wanted: list[Any], retain: bool, record: bool) -
             f"the model's own backward raises {type(error).__name__} ({error}): choose a later layer, or a "
             "method without gradients such as eigencam or scorecam"
         ) from error
-    return slopes
+    return gradients
 
 
 def reached(
-    layers: Sequence[str], kept: Sequence[Tensor], slopes: Sequence[Tensor | None], parts: frozenset[str]
+    layers: Sequence[str], kept: Sequence[Tensor], gradients: Sequence[Tensor | None], parts: frozenset[str]
 ) -> list[Tensor | None]:
     """The gradients; zero for a layer that is a part and that this score does not depend on.
 
     Raises:
         LayerError: the score depends on none of the parts, or not on another layer.
     """
-    found = list(slopes)
-    parts_reached = any(slope is not None for name, slope in zip(layers, slopes, strict=False) if name in parts)
+    found = list(gradients)
+    parts_reached = any(
+        gradient is not None for name, gradient in zip(layers, gradients, strict=False) if name in parts
+    )
     for place, (name, tensor) in enumerate(zip(layers, kept, strict=True)):
         if found[place] is None and name in parts and parts_reached:
             found[place] = torch.zeros_like(tensor)

@@ -15,7 +15,7 @@ from camlucida.errors import LayerError
 
 
 @contextmanager
-def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+def record_outputs(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
     """Catch what each layer returns in this thread, in the order of its calls.
 
     With grad mode on, a caught tensor that records no gradients yet becomes a leaf that does, and grad mode
@@ -41,7 +41,7 @@ def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[
 
         return hook
 
-    handles = [hooked(module.get_submodule(name), in_this_thread(tap(name))) for name in layers]
+    handles = [add_forward_hook(module.get_submodule(name), in_this_thread(tap(name))) for name in layers]
     try:
         yield caught
     finally:
@@ -60,12 +60,12 @@ def _refuse_scripted(module: nn.Module, name: str) -> None:
         )
 
 
-def hooked(part: nn.Module, hook: Callable[..., Any], **how: Any) -> Any:
+def add_forward_hook(part: nn.Module, hook: Callable[..., Any], **how: Any) -> Any:
     """The handle of a forward hook; TorchScript's own method refuses one, though Python calls its stages."""
     return nn.Module.register_forward_hook(part, hook, **how)
 
 
-def hidden(output: Any) -> str:
+def why_hidden(output: Any) -> str:
     """Why what a layer returns cannot be looked at; empty where it can."""
     tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
     if any(map(is_mapped, tensors)):
@@ -87,7 +87,7 @@ def is_mapped(tensor: Tensor) -> bool:
 
 
 def _only_tensor(name: str, output: Any) -> Tensor:
-    reason = hidden(output)
+    reason = why_hidden(output)
     if reason:
         raise LayerError(f"layer {name!r} {reason}")
     tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
@@ -99,7 +99,7 @@ def _only_tensor(name: str, output: Any) -> Tensor:
     return found
 
 
-def once(name: str, tensors: list[Tensor], batch: int) -> Tensor:
+def single_output(name: str, tensors: list[Tensor], batch: int) -> Tensor:
     """The one tensor that a layer returned, with the pictures along its first axis."""
     if len(tensors) != 1:
         times = "never runs" if not tensors else f"runs {len(tensors)} times"
@@ -115,7 +115,7 @@ def once(name: str, tensors: list[Tensor], batch: int) -> Tensor:
     return tensors[0]
 
 
-def tensors_in(value: Any) -> list[Tensor]:
+def float_tensors_in(value: Any) -> list[Tensor]:
     """The floating-point tensors inside tuples, dicts and the like, but for those inside ``torch.vmap``."""
     tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     return [one for one in tensors if not is_mapped(one)]

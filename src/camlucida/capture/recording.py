@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from camlucida.capture.borrow import in_this_thread
-from camlucida.capture.hooks import hooked, is_mapped
+from camlucida.capture.hooks import add_forward_hook, is_mapped
 
 
 @dataclass
@@ -67,18 +67,18 @@ def _record(module: nn.Module, recording: Recording) -> list[Any]:
 
     def after(part: nn.Module, _args: Any, output: Any) -> None:
         begun = open_at.pop()
-        if recording.output is not None or any(map(is_mapped, tensors_in(output))):
+        if recording.output is not None or any(map(is_mapped, all_tensors_in(output))):
             return
         if part is recording.layer:
             recording.output = tree_map(_copy, output)
-            recording.tensor = next(one for one in tensors_in(recording.output) if one.is_floating_point())
+            recording.tensor = next(one for one in all_tensors_in(recording.output) if one.is_floating_point())
             return
         del done[begun:]  # its children, for which it stands
         done.append(Call(part, tree_map(_copy, output)))
 
     first, last = in_this_thread(before), in_this_thread(after)
     handles: list[Any] = [nn.Module.register_forward_pre_hook(part, first) for part in module.modules()]
-    return handles + [hooked(part, last) for part in module.modules()]
+    return handles + [add_forward_hook(part, last) for part in module.modules()]
 
 
 @contextmanager
@@ -90,10 +90,10 @@ def measured(recording: Recording) -> Iterator[None]:
         calls = waiting[part]
         if calls:
             call = calls.pop(0)
-            pairs = zip(tensors_in(call.output), tensors_in(output), strict=True)
+            pairs = zip(all_tensors_in(call.output), all_tensors_in(output), strict=True)
             call.axes = [_grown(kept.shape, other.shape) for kept, other in pairs]
 
-    handles = [hooked(part, in_this_thread(measure)) for part in waiting]
+    handles = [add_forward_hook(part, in_this_thread(measure)) for part in waiting]
     try:
         yield
     finally:
@@ -103,7 +103,7 @@ def measured(recording: Recording) -> Iterator[None]:
 
 def first_axes(recording: Recording) -> bool:
     """Take the first axis of each tensor for the pictures'; False where that cannot be, of one picture."""
-    tensors = [tensors_in(call.output) for call in recording.calls]
+    tensors = [all_tensors_in(call.output) for call in recording.calls]
     if recording.batch != 1 or any(one.ndim == 0 or len(one) != 1 for kept in tensors for one in kept):
         return False
     for call, kept in zip(recording.calls, tensors, strict=True):
@@ -115,7 +115,7 @@ def _grown(one: Sequence[int], other: Sequence[int]) -> int | None:
     return next((axis for axis, (a, b) in enumerate(zip(one, other, strict=True)) if a != b), None)
 
 
-def expanded(call: Call, batch: int, picture: int, count: int) -> Any:
+def expanded(call: Call, batch: int, row: int, count: int) -> Any:
     """What the call returned for one picture, ``count`` times over: views, or copies where somebody writes."""
     axes = iter(call.axes)
 
@@ -127,7 +127,7 @@ def expanded(call: Call, batch: int, picture: int, count: int) -> Any:
             grown = leaf
         else:
             each = leaf.shape[axis] // batch
-            own = leaf.narrow(axis, picture * each, each)
+            own = leaf.narrow(axis, row * each, each)
             repeats = [count if i == axis else 1 for i in range(leaf.ndim)]
             grown = own.repeat(repeats) if each > 1 else own.expand(_resized(leaf, axis, count))
         if call.copied:
@@ -150,7 +150,7 @@ def by_module(calls: list[Call]) -> dict[nn.Module, list[Call]]:
     return found
 
 
-def tensors_in(value: Any) -> list[Tensor]:
+def all_tensors_in(value: Any) -> list[Tensor]:
     """The tensors inside tuples, dicts and the like."""
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from camlucida.capture.borrow import in_this_thread
-from camlucida.capture.hooks import hooked
+from camlucida.capture.hooks import add_forward_hook
 from camlucida.capture.recording import Recording, by_module, expanded, first_axes, measured
 from camlucida.errors import is_out_of_memory
 
@@ -28,7 +28,7 @@ _COARSE = 2e-2  # of half types
 
 
 @dataclass
-class Tail:
+class ReplayPoint:
     """What follows the layer of ``recording``, for one ``picture`` of its batch.
 
     ``shown`` (channels, height, width) is that picture as the model's input, ``index`` its place.
@@ -50,7 +50,7 @@ class Tail:
         return self.recording.tensor.narrow(self.axis, self.index, 1)
 
 
-def check(tail: Tail, plain: Tensor) -> bool:
+def check(tail: ReplayPoint, plain: Tensor) -> bool:
     """Whether replaying gives what full runs give, for the layer's own output and a changed one, side by side.
 
     ``plain`` (1, classes) are the logits of the recorded run, of the layer's own output. Which axes grow with
@@ -71,7 +71,7 @@ def _ramp(own: Tensor) -> Tensor:
     return ramp.view_as(own)
 
 
-def _agrees(tail: Tail, plain: Tensor, changed: Tensor, rows: Tensor) -> bool:
+def _agrees(tail: ReplayPoint, plain: Tensor, changed: Tensor, rows: Tensor) -> bool:
     """Compare a full run, in which a hook sets the layer's output to ``rows``, whose last is ``changed``."""
     recording = tail.recording
     for call in recording.calls:
@@ -97,7 +97,7 @@ def _agrees(tail: Tail, plain: Tensor, changed: Tensor, rows: Tensor) -> bool:
     return bool(apart > 0) and bool(wrong <= tolerance * apart + 1e-6 * full.abs().max())
 
 
-def replay(tail: Tail, variants: Tensor) -> Tensor:
+def replay(tail: ReplayPoint, variants: Tensor) -> Tensor:
     """Logits (variants, classes) where the layer returns ``variants``, running only what follows it.
 
     Code behind the layer may write to ``variants``. To be called once ``check`` has been.
@@ -107,7 +107,7 @@ def replay(tail: Tail, variants: Tensor) -> Tensor:
         return tail.logits_of(tail.module(inputs.clone() if tail.input_written else inputs))
 
 
-def run_in_full(tail: Tail, variants: Tensor) -> Tensor:
+def run_in_full(tail: ReplayPoint, variants: Tensor) -> Tensor:
     """The same, running everything: slow, and right where replaying is not. One variant at a time."""
     rows = []
     for variant in torch.split(variants, 1, dim=tail.axis):
@@ -117,7 +117,7 @@ def run_in_full(tail: Tail, variants: Tensor) -> Tensor:
 
 
 @contextmanager
-def _replaying(tail: Tail, variants: Tensor) -> Iterator[None]:
+def _replaying(tail: ReplayPoint, variants: Tensor) -> Iterator[None]:
     recording = tail.recording
     waiting = by_module(recording.calls)
     saved = {part: part.__dict__.get("forward") for part in (*waiting, recording.layer)}
@@ -154,7 +154,7 @@ def _replaying(tail: Tail, variants: Tensor) -> Iterator[None]:
 @contextmanager
 def _returning(recording: Recording, variants: Tensor) -> Iterator[None]:
     """The layer returns ``variants``, whatever it computed."""
-    handle = hooked(recording.layer, in_this_thread(lambda *_: _with(recording, variants)))
+    handle = add_forward_hook(recording.layer, in_this_thread(lambda *_: _with(recording, variants)))
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from camlucida.capture.borrow import in_this_thread
-from camlucida.capture.hooks import tensors_in
+from camlucida.capture.hooks import float_tensors_in
 from camlucida.images import Cells, Size, size_of
 from camlucida.images.frame import EVEN
 
@@ -114,7 +114,7 @@ def striding(
     strides = Strides(size)
 
     def noting(part: nn.Module, args: Any, output: Any) -> None:
-        taken, returned = tensors_in(args)[:1], tensors_in(output)[:1]
+        taken, returned = float_tensors_in(args)[:1], float_tensors_in(output)[:1]
         if not taken or not returned or returned[0].ndim != 4 or len(returned[0]) != batch:
             return
         if max(size_of(returned[0])) > 1:  # what a global pool leaves has no positions

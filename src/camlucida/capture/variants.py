@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.capture.chunks import in_chunks, one_at_a_time
-from camlucida.capture.extra_inputs import of_one
+from camlucida.capture.extra_inputs import variants_of_row
 from camlucida.capture.model_errors import ADVICE, VARIANT, own_errors
-from camlucida.capture.replay import Tail, check, replay, run_in_full
+from camlucida.capture.replay import ReplayPoint, check, replay, run_in_full
 from camlucida.findings import Finding, memory_ended, resume_fallback
 
 if TYPE_CHECKING:
-    from camlucida.capture.custom_layout import Reshaped
+    from camlucida.capture.custom_layout import CustomLayout
     from camlucida.capture.layout import Layout
     from camlucida.capture.recording import Recording
     from camlucida.targets.base import Bound
-    from camlucida.types import Make
+    from camlucida.types import MakeVariants
 
 
-class Runs:
+class VariantRunner:
     """A lent module, to be run again and again on the pictures of one batch.
 
     ``read`` are the batch's logits (batch, classes) and its targets; ``recording`` is what preceded the layer,
@@ -43,12 +43,12 @@ class Runs:
         (self._outputs, self._bound), self._logits_of = read, logits_of
         self._single = single
         self._pace, self._resume_pace = one_at_a_time(single), one_at_a_time(single)
-        self._tails: dict[int, Tail] = {}
+        self._tails: dict[int, ReplayPoint] = {}
         self._works: dict[int, bool] = {}  # whether replaying is right, for each picture that was tried
 
-    def score(self, make: Make, count: int, picture: int) -> Tensor:
+    def score(self, make: MakeVariants, count: int, row: int) -> Tensor:
         """(count, targets) for variants of the input, by the whole network."""
-        channels_last = self._pictures[picture].device.type == "cpu"  # where convolutions are faster so
+        channels_last = self._pictures[row].device.type == "cpu"  # where convolutions are faster so
 
         def run(indices: range) -> Tensor:
             variants = make(indices)
@@ -56,42 +56,42 @@ class Runs:
                 variants = variants.contiguous(memory_format=torch.channels_last)
             with own_errors(self._module, VARIANT, ADVICE):
                 outputs = self._module(variants)
-            return self._targets(self._logits_of(outputs), picture)
+            return self._targets(self._logits_of(outputs), row)
 
-        with of_one(picture):
+        with variants_of_row(row):
             return in_chunks(run, count, self._pace)
 
-    def resume(self, layout: Layout | Reshaped, make: Make, count: int, picture: int) -> Tensor:
+    def resume(self, layout: Layout | CustomLayout, make: MakeVariants, count: int, row: int) -> Tensor:
         """(count, targets) for variants of the layer's maps, running what follows it alone where that works."""
-        with of_one(picture):
-            tail = self._tail(picture, layout.batch_axis)
-        go = replay if self._works[picture] else run_in_full
+        with variants_of_row(row):
+            tail = self._tail(row, layout.batch_axis)
+        go = replay if self._works[row] else run_in_full
 
         def run(indices: range) -> Tensor:
-            return self._targets(go(tail, layout.from_maps(make(indices), tail.own)), picture)
+            return self._targets(go(tail, layout.from_maps(make(indices), tail.own)), row)
 
-        with of_one(picture):
+        with variants_of_row(row):
             return in_chunks(run, count, self._resume_pace)
 
-    def notes(self, needs: Sequence[str], picture: int) -> tuple[Finding, ...]:
+    def findings(self, needs: Sequence[str], row: int) -> tuple[Finding, ...]:
         """What came up while variants of this picture were run for a method with such ``needs``."""
         found = []
-        if "resume" in needs and not self._works.get(picture, True):
+        if "resume" in needs and not self._works.get(row, True):
             found.append(resume_fallback())
         paces = {"score": self._pace, "resume": self._resume_pace}
         if any(name in needs and pace.retreated for name, pace in paces.items()):
             found.append(memory_ended("fewer variants of a picture"))
         return tuple(found)
 
-    def _tail(self, picture: int, axis: int) -> Tail:
-        if picture not in self._tails:
+    def _tail(self, row: int, axis: int) -> ReplayPoint:
+        if row not in self._tails:
             assert self._recording is not None, "resume is asked for through Captured, and so recorded"
-            shown = self._pictures[picture].detach()
-            tail = Tail(self._module, self._recording, shown, picture, self._logits_of, axis)
-            self._works[picture] = not self._single and check(tail, self._outputs[picture : picture + 1])
-            self._tails[picture] = tail
-        return self._tails[picture]
+            shown = self._pictures[row].detach()
+            tail = ReplayPoint(self._module, self._recording, shown, row, self._logits_of, axis)
+            self._works[row] = not self._single and check(tail, self._outputs[row : row + 1])
+            self._tails[row] = tail
+        return self._tails[row]
 
-    def _targets(self, outputs: Tensor, picture: int) -> Tensor:
+    def _targets(self, outputs: Tensor, row: int) -> Tensor:
         """(variants, targets) of logits (variants, classes)."""
-        return torch.stack([row[picture](outputs) for row in self._bound], dim=1).cpu().double()
+        return torch.stack([bound[row](outputs) for bound in self._bound], dim=1).cpu().double()

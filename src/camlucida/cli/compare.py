@@ -56,12 +56,12 @@ def draw_sheets(
     models: list[str], paths: list[Path], question: Question, options: ModelOptions, result: Result
 ) -> None:
     """A sheet for each picture."""
-    from camlucida.pipeline.comparison import Asked, compare_with
+    from camlucida.pipeline.comparison import CompareRequest, compare_with
 
     if len(question.layer) > 1:
         raise OptionError("compare takes one --layer for all models: give a model another one as model#layer")
     layer = question.layer[0] if question.layer else None
-    asked = Asked(question.method, question.targets, layer, question.options(), question.smooth)
+    asked = CompareRequest(question.method, question.targets, layer, question.options(), question.smooth)
     result.check(len(paths))
     outputs = Outputs(result, inputs_of(paths, models, options))
     outputs.check(f"{stem}-compare" for stem in stems_of(paths))

@@ -23,7 +23,7 @@ def demo(*, result: Result = Result()) -> None:
 
     Needs the extra `demo`: pip install 'camlucida[demo]'. Prints the file name of each contact sheet.
     """
-    from camlucida.models.bundled import EMBEDDED
+    from camlucida.models.bundled import BUNDLED
 
     result.check(len(_PHOTOS))
     with tempfile.TemporaryDirectory() as folder:
@@ -31,7 +31,7 @@ def demo(*, result: Result = Result()) -> None:
         for name, photo in _photos().items():
             paths.append(Path(folder) / f"{name}.png")
             photo.save(paths[-1])
-        draw_sheets(list(EMBEDDED), paths, Question(method=_METHODS), ModelOptions(), result)
+        draw_sheets(list(BUNDLED), paths, Question(method=_METHODS), ModelOptions(), result)
 
 
 def _photos() -> dict[str, Image]:

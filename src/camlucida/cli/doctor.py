@@ -37,7 +37,7 @@ def doctor(
     """
     from camlucida.files import save_picture
     from camlucida.images.probe_picture import places_picture
-    from camlucida.methods.registry import entries
+    from camlucida.methods.registry import all_methods
     from camlucida.pipeline import diagnosis
 
     check_folder(out, "the probe's pictures go into a folder")
@@ -52,8 +52,8 @@ def doctor(
         path = out / f"{slug(model)}-{slug(layer)}-probe.png"
         save_picture(places_picture(told.numpy()), path, overwrite=overwrite)
         sys.stdout.write(f"{'probe':10}{path}\n")
-    for method in tracked(list(entries()), "trying methods", quiet=False):
-        one = diagnosis.worked(explainer, picture, method, forward)
+    for method in tracked(list(all_methods()), "trying methods", quiet=False):
+        one = diagnosis.check_methods(explainer, picture, method, forward)
         said = f"refused: {one.refused}" if one.refused else f"works, {one.forwards:.1f} forwards"
         noted = f" ({', '.join(one.findings)})" if one.findings else ""
         sys.stdout.write(f"{method:20}{said}{noted}\n")

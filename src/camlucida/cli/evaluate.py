@@ -21,17 +21,17 @@ from camlucida.errors import CamlucidaError
 
 if TYPE_CHECKING:
     from camlucida.evaluation.dataset import Item
-    from camlucida.evaluation.evaluator import Given, Judge
-    from camlucida.evaluation.mosaic_game import Cells
+    from camlucida.evaluation.evaluator import Evaluator, TensorItem
+    from camlucida.evaluation.mosaic_game import MosaicPhotos
     from camlucida.evaluation.run import Evaluation
-    from camlucida.methods.registry import Entry
+    from camlucida.methods.registry import Method
     from camlucida.metrics.registry import Metric
     from camlucida.pipeline.explainer import Explainer
 
 
-@Parameter(name="*", group=Group("Measuring", sort_key=1))
+@Parameter(name="*", group=Group("EvaluationOptions", sort_key=1))
 @dataclass(frozen=True)
-class Measuring:
+class EvaluationOptions:
     """What is measured, and by what."""
 
     method: Annotated[tuple[str, ...], METHOD] = ()
@@ -82,7 +82,7 @@ def evaluate(
     /,
     *,
     model: str = "efficientnet_lite0",
-    measuring: Measuring = Measuring(),
+    measuring: EvaluationOptions = EvaluationOptions(),
     options: ModelOptions = ModelOptions(),
 ) -> None:
     """Measure how far maps can be trusted, beside maps that know nothing.
@@ -115,7 +115,7 @@ def recommend(
     /,
     *,
     model: str = "efficientnet_lite0",
-    measuring: Measuring = Measuring(),
+    measuring: EvaluationOptions = EvaluationOptions(),
     options: ModelOptions = ModelOptions(),
 ) -> None:
     """Which method and layer to use for a model, on your pictures, with the numbers.
@@ -137,7 +137,7 @@ def recommend(
 
     out = measuring.folder(source, "recommend")
     explainer, items, writing = _ready(source, model, measuring, options, out)
-    with waiting("looking at layers", measuring.quiet), explainer.run_with_all():
+    with waiting("looking at layers", measuring.quiet), explainer.extra_inputs():
         layers = measuring.layer or tuple(stages(explainer.known, noise_for(explainer))[:3])
     found, asked = _measured(explainer, items, measuring, out, layers)
     if found.rows:
@@ -148,7 +148,7 @@ def recommend(
 
 
 def _ready(
-    source: Path, model: str, measuring: Measuring, options: ModelOptions, out: Path
+    source: Path, model: str, measuring: EvaluationOptions, options: ModelOptions, out: Path
 ) -> tuple[Explainer, list[Item], dict[str, Any]]:
     """The model, what it is measured on, and what results must not replace."""
     from camlucida.evaluation import report
@@ -166,64 +166,66 @@ def _ready(
 def _measured(
     explainer: Explainer,
     items: Sequence[Item],
-    measuring: Measuring,
+    measuring: EvaluationOptions,
     out: Path,
     layers: Sequence[str | None],
 ) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation, and what was asked."""
-    from camlucida.evaluation.evaluator import Judge
+    from camlucida.evaluation.evaluator import Evaluator
     from camlucida.evaluation.row_store import Records, what_rows_are_of
-    from camlucida.evaluation.run import GRID_MEASURES, MEASURES, METHODS, measures_of, ways_of
+    from camlucida.evaluation.run import METHODS, METRICS, MOSAIC_METRICS, map_sources, metrics_of
     from camlucida.evaluation.run import evaluate as run
-    from camlucida.methods.registry import entry
-    from camlucida.metrics.registry import metric_called
+    from camlucida.methods.registry import get_method
+    from camlucida.metrics.registry import get_metric
 
-    methods = [entry(name).name for name in measuring.method or METHODS]
-    given_metrics = measuring.metric or (GRID_MEASURES if measuring.grid else MEASURES)
-    metrics = [metric_called(name).name for name in given_metrics]
-    owners: dict[str, Entry | Metric] = {
-        **{name: entry(name) for name in methods},
-        **{name: metric_called(name) for name in metrics},
+    methods = [get_method(name).name for name in measuring.method or METHODS]
+    given_metrics = measuring.metric or (MOSAIC_METRICS if measuring.grid else METRICS)
+    names = [get_metric(name).name for name in given_metrics]
+    owners: dict[str, Method | Metric] = {
+        **{name: get_method(name) for name in methods},
+        **{name: get_metric(name) for name in names},
     }
     given = parsed_options(measuring.option, owners)
-    ways, measures = ways_of(methods, layers), measures_of(metrics, given)
+    sources, metrics = map_sources(methods, layers), metrics_of(names, given)
     of_methods = {name: given[name] for name in methods}
-    judge = Judge(explainer, ways, measures, measuring.seed, of_methods)
+    evaluator = Evaluator(explainer, sources, metrics, measuring.seed, of_methods)
     of = what_rows_are_of(explainer, measuring.seed)
     asked = of | {
-        "ways": [str(way) for way in ways],
-        "measures": {measure.name: settings for measure, settings in measures},
+        "ways": [str(source) for source in sources],
+        "measures": {metric.name: settings for metric, settings in metrics},
         "options": of_methods,
     }
-    subjects, failed = _subjects(judge, items, measuring, asked)
-    records = Records(out, of, measures, of_methods)
+    subjects, failed = _subjects(evaluator, items, measuring, asked)
+    records = Records(out, of, metrics, of_methods)
     if records.damaged:
         say_note(f"{records.damaged} damaged lines of {records.path} are left out", measuring.quiet)
-    found = run(judge, subjects, records, partial(timed, judge=judge, quiet=measuring.quiet))
+    found = run(evaluator, subjects, records, partial(timed, evaluator=evaluator, quiet=measuring.quiet))
     found.failed.update(failed)
     return found, asked
 
 
 def _subjects(
-    judge: Judge, items: Sequence[Item], measuring: Measuring, asked: dict[str, Any]
+    evaluator: Evaluator, items: Sequence[Item], measuring: EvaluationOptions, asked: dict[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, str]]:
     """What is measured on, the pictures or mosaics of them, which ``asked`` then tells of; and what failed."""
     if not measuring.grid:
-        judge.check(items)
+        evaluator.check(items)
         return items, {}
-    cells, mosaics = _mosaics(judge.explainer, items, measuring)
+    cells, mosaics = _mosaics(evaluator.explainer, items, measuring)
     asked["grid"] = {"rows": measuring.grid, "count": measuring.grids, "pictures": cells.paths}
     return mosaics, cells.failed
 
 
-def _mosaics(explainer: Explainer, items: Sequence[Item], measuring: Measuring) -> tuple[Cells, list[Given]]:
-    from camlucida.evaluation.mosaic_game import cells_of, grids
+def _mosaics(
+    explainer: Explainer, items: Sequence[Item], measuring: EvaluationOptions
+) -> tuple[MosaicPhotos, list[TensorItem]]:
+    from camlucida.evaluation.mosaic_game import grids, mosaic_photos
     from camlucida.metrics.mosaic import check_size
 
     check_size(measuring.grid, measuring.grids)
     track = partial(tracked, what="looking at pictures", quiet=measuring.quiet)
     most = measuring.grids * measuring.grid**2
-    cells = cells_of(explainer, items, most, measuring.seed, track)
+    cells = mosaic_photos(explainer, items, most, measuring.seed, track)
     if cells.mistaken:
         say_note(
             f"{len(cells.mistaken)} pictures left out, which the model takes for another class", measuring.quiet

@@ -12,19 +12,19 @@ from camlucida.tables import counted
 
 if TYPE_CHECKING:
     from camlucida.cli.model_options import ModelOptions
-    from camlucida.evaluation.evaluator import Judge
+    from camlucida.evaluation.evaluator import Evaluator
     from camlucida.evaluation.run import Advice, Evaluation
 
 
-def timed(items: Sequence[Any], judge: Judge, quiet: bool) -> Iterator[Any]:
+def timed(items: Sequence[Any], evaluator: Evaluator, quiet: bool) -> Iterator[Any]:
     """The items; after the first, how long the others will take."""
     begun = time.perf_counter()
     for place, item in enumerate(tracked(items, "measuring", quiet)):
         yield item
         left = (len(items) - 1) * (time.perf_counter() - begun) / 60
         if place == 0 and left > 1 / 4:
-            maps, measures = counted(len(judge.ways), "map"), counted(len(judge.measures), "measure")
-            size = f"{counted(len(items), 'picture')} × {maps} × {measures}"
+            maps, metrics = counted(len(evaluator.sources), "map"), counted(len(evaluator.metrics), "measure")
+            size = f"{counted(len(items), 'picture')} × {maps} × {metrics}"
             say_note(f"{size}: about {left:.1f} min", quiet)
 
 
@@ -57,7 +57,7 @@ def say_failed(failed: Mapping[str, str]) -> None:
 def say_next(found: Sequence[Advice], model: str, options: ModelOptions, quiet: bool) -> None:
     """The command that follows."""
     if found:
-        method, _, layer = found[0].way.partition(" ")
+        method, _, layer = found[0].source.partition(" ")
         asked = ["--model", model, "--method", method, *(["--layer", layer] if layer else [])]
         asked += options.given()
         say_note(f"use it: camlucida explain PHOTO {shlex.join(asked)}", quiet)

@@ -71,12 +71,14 @@ def _parts(explanation: Explanation) -> list[str]:
 
 
 def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs: Outputs) -> Iterator[Fields]:
-    from camlucida.heatmaps.scale import limit
+    from camlucida.heatmaps.scale import full_colour_values
     from camlucida.images.colour import diverging
     from camlucida.pipeline.file_marks import mark_of
 
     result = outputs.result
-    limits = limit([e.map_named(result.show) for e in explanations], result.scale, diverging(result.colormap))
+    limits = full_colour_values(
+        [e.map_or_spread(result.show) for e in explanations], result.scale, diverging(result.colormap)
+    )
     drawing: dict[str, Any] = {"alpha": result.alpha, "colormap": result.colormap, "show": result.show}
     for explanation, name, full in zip(explanations, names, limits, strict=True):
         mark = mark_of(explanation.manifest())

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from camlucida.cli.model_options import ModelOptions
 from camlucida.cli.talk import say_note, waiting
 from camlucida.errors import ModelError
-from camlucida.tables import aligned, counted, narrowed
+from camlucida.tables import counted, format_table, narrowed
 
 
 def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative="")] = False) -> None:
@@ -33,11 +33,11 @@ def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative=""
     from camlucida.models import bundled
     from camlucida.models import timm as timm_models
 
-    names = sorted({*timm.list_models(pattern), *(name for name in bundled.EMBEDDED if fnmatch(name, pattern))})
+    names = sorted({*timm.list_models(pattern), *(name for name in bundled.BUNDLED if fnmatch(name, pattern))})
     if not names:
         raise ModelError(f"no model fits {pattern!r}, give a pattern such as 'convnext*', in quotes")
     for name in names:
-        if name in bundled.EMBEDDED:
+        if name in bundled.BUNDLED:
             present = bundled.weights_file(name) is not None
         else:
             present = timm_models.cached_weights(timm_models.pretrained_config(name)) is not None
@@ -47,10 +47,10 @@ def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative=""
 
 def methods() -> None:
     """List the methods: family, what each needs of the model, what it costs, its options and its paper."""
-    from camlucida.methods.registry import entries
+    from camlucida.methods.registry import all_methods
 
     rows = [("method", "family", "needs", "cost", "options", "paper", "what it shows")]
-    for entry in entries().values():
+    for entry in all_methods().values():
         options = ", ".join(f"{option.name}={option.default}" for option in entry.options.values())
         needs = " + ".join(entry.needs)
         rows.append(
@@ -86,21 +86,21 @@ def layers(
     with waiting(f"looking at the layers of {model}", quiet=False):
         explainer = (options or ModelOptions()).explainer(model)
         like = noise_for(explainer)
-        with explainer.run_with_all():
-            judged, looked = explainer.known.all(like), explainer.known.survey(like)
+        with explainer.extra_inputs():
+            verdicts, looked = explainer.known.all(like), explainer.known.survey(like)
             try:
                 choice, reason = explainer.known.default(like), ""
             except LayerError as error:
                 choice, reason = None, f"no default: {error}"
-    chosen = choice.judged if choice else {}
+    chosen = choice.verdicts if choice else {}
     rows = [("layer", "module", "returns", "layout", "probe", "")]
-    last = {found.layout.grid: name for name, found in judged.items()}  # in the order in which they run
+    last = {found.layout.grid: name for name, found in verdicts.items()}  # in the order in which they run
     listed = {*last.values(), *chosen}
     for one in looked.places:
         if not (every or one.name in listed):
             continue
         shape = " ".join("×".join(map(str, returned)) for returned in one.shapes)
-        found = judged.get(one.name)
+        found = verdicts.get(one.name)
         read = (str(found.layout), f"{found.verdict} {found.score:.2f}") if found else ("–", "")
         rows.append((one.name, one.module, shape, *read, "← default" if one.name in chosen else ""))
     print_table(rows)
@@ -128,14 +128,14 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     """On stdout, see ``tables.aligned``; no wider than a terminal, whole where it is read by a program."""
     on_terminal = sys.stdout.isatty()
     shown = narrowed(rows, get_terminal_size().columns) if on_terminal else rows
-    sys.stdout.write(aligned(shown) + "\n")
+    sys.stdout.write(format_table(shown) + "\n")
     if on_terminal and list(map(list, rows)) != list(map(list, shown)):
         say_note("columns are cut to the terminal's width: pipe it (`| less -S`) to see all", quiet=False)
 
 
 def metrics() -> None:
     """List the measures: family, which way is better, the range of its values, their options and paper."""
-    from camlucida.metrics.registry import metrics as known
+    from camlucida.metrics.registry import all_metrics as known
 
     rows = [("metric", "family", "better", "range", "options", "paper", "what it says")]
     for one in known().values():

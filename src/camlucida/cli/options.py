@@ -14,7 +14,7 @@ from camlucida.files import is_folder
 
 if TYPE_CHECKING:
     from camlucida.heatmaps.smoothing import Smooth
-    from camlucida.methods.registry import Entry
+    from camlucida.methods.registry import Method
     from camlucida.metrics.registry import Metric
 
 
@@ -85,12 +85,12 @@ class Question:
         Raises:
             OptionError: a method is not known, or an option has another form or is not one of its method's.
         """
-        from camlucida.methods.registry import entry
+        from camlucida.methods.registry import get_method
 
-        return parsed_options(self.option, {one.name: one for one in map(entry, self.method)})
+        return parsed_options(self.option, {one.name: one for one in map(get_method, self.method)})
 
 
-def parsed_options(texts: Sequence[str], owners: Mapping[str, Entry | Metric]) -> dict[str, dict[str, Any]]:
+def parsed_options(texts: Sequence[str], owners: Mapping[str, Method | Metric]) -> dict[str, dict[str, Any]]:
     """The options ``owner.option=value`` by owner and name; owners are the methods and metrics asked for.
 
     Raises:

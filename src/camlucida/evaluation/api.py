@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from camlucida.evaluation.dataset import items_in
-from camlucida.evaluation.evaluator import Judge
-from camlucida.evaluation.run import (
-    MEASURES,
-    METHODS,
-    Evaluation,
-    measures_of,
-    ways_of,
-)
+from camlucida.evaluation.evaluator import Evaluator
+from camlucida.evaluation.run import METHODS, METRICS, Evaluation, map_sources, metrics_of
 from camlucida.evaluation.run import evaluate as run
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.pipeline.arguments import several
@@ -29,7 +23,7 @@ def evaluate(
     source: str | Path,
     model: str | nn.Module = DEFAULT_MODEL,
     methods: str | Sequence[str] = METHODS,
-    metrics: str | Sequence[str] = MEASURES,
+    metrics: str | Sequence[str] = METRICS,
     masks: str | Path | None = None,
     **settings: Unpack[Settings],
 ) -> Evaluation:
@@ -46,7 +40,7 @@ def evaluate(
             object is and nothing says so.
     """
     explainer = Explainer(model, **settings)
-    judge = Judge(explainer, ways_of(several(methods)), measures_of(several(metrics)))
+    evaluator = Evaluator(explainer, map_sources(several(methods)), metrics_of(several(metrics)))
     items = items_in(Path(source), explainer.adapter.labels, Path(masks) if masks else None)
-    judge.check(items)
-    return run(judge, items)
+    evaluator.check(items)
+    return run(evaluator, items)

@@ -32,7 +32,7 @@ def tie_tolerance(metric: Metric, values: Values) -> float:
     return TIE_TOLERANCE * float(np.abs(values[np.isfinite(values)]).max(initial=0))
 
 
-def worse_ways(
+def significantly_worse(
     best: str, values: Mapping[str, ByPicture], metric: Metric, seed: int = 0, questions: int = 1
 ) -> set[str]:
     """Those of ``values`` (way → picture → number) than which ``best`` is better by more than chance.
@@ -46,9 +46,9 @@ def worse_ways(
 
     Only pictures count of which both ways have a number, and never fewer than ``MIN_PICTURES``.
     """
-    ways = sorted(values)
-    table = _table([values[way] for way in ways], metric)
-    pairs = list(combinations(range(len(ways)), 2))
+    sources = sorted(values)
+    table = _table([values[source] for source in sources], metric)
+    pairs = list(combinations(range(len(sources)), 2))
     if not pairs:
         return set()
     first, second = np.array(pairs).T
@@ -59,13 +59,13 @@ def worse_ways(
     turned = np.concatenate([np.abs(signs @ gaps) for signs in _signs(len(gaps), seed)])
     sums = gaps.sum(axis=0)
     sums[np.abs(sums) <= tie_tolerance(metric, table) * np.sqrt(shared)] = 0
-    leads = _leads(ways.index(best), sums, pairs)
-    return {ways[way] for way in _stepwise(leads, turned, pairs, (1 - LEVEL) / questions)}
+    leads = _leads(sources.index(best), sums, pairs)
+    return {sources[source] for source in _stepwise(leads, turned, pairs, (1 - LEVEL) / questions)}
 
 
 def better(one: ByPicture, other: ByPicture, metric: Metric, seed: int = 0) -> bool:
     """Whether ``one`` is better than ``other`` by more than chance: a sign-flip test, picture by picture."""
-    return "other" in worse_ways("one", {"one": one, "other": other}, metric, seed)
+    return "other" in significantly_worse("one", {"one": one, "other": other}, metric, seed)
 
 
 def _table(columns: list[ByPicture], metric: Metric) -> Values:
@@ -96,9 +96,9 @@ def _stepwise(
             return worse
         largest = turned[:, left].max(axis=1)
         found = {
-            way
-            for way, lead in leads.items()
-            if way not in worse and lead > 0 and (largest >= lead * (1 - 1e-9)).mean() <= level
+            source
+            for source, lead in leads.items()
+            if source not in worse and lead > 0 and (largest >= lead * (1 - 1e-9)).mean() <= level
         }
         if not found:
             return worse

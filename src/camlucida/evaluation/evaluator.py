@@ -14,7 +14,7 @@ import torch
 
 from camlucida.errors import CamlucidaError, LayerError, OptionError, setting
 from camlucida.evaluation.masks import mask_of
-from camlucida.evaluation.picture_trials import Bench, Shown, Way
+from camlucida.evaluation.picture_trials import MapSource, PictureTrials, SharedState
 from camlucida.evaluation.randomise import randomised
 from camlucida.evaluation.scorer import Count
 from camlucida.models.inputs import input_size, prepare
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from camlucida.evaluation.dataset import Item
     from camlucida.metrics.registry import Metric
 
-Measures = Sequence[tuple["Metric", Mapping[str, Any]]]
+MetricSettings = Sequence[tuple["Metric", Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Row:
     """
 
     path: str
-    way: str
+    source: str
     index: int
     probability: float | None
     values: Mapping[str, float]
@@ -54,22 +54,22 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
-    """An input (channels, height, width) that is there already, its class, and where that is shown, if known.
+class TensorItem:
+    """An input (channels, height, width) that is there already, its class, and where that is trials, if known.
 
     ``path`` and ``key`` are those of its rows.
     """
 
     path: str
-    picture: Tensor
+    input: Tensor
     target: int | None = None
     mask: Tensor | None = None
     key: str = ""
 
 
-def key_of(item: Item | Given) -> str:
+def key_of(item: Item | TensorItem) -> str:
     """What tells it from all others: another class, box or mask, or a file that was changed, is another."""
-    if isinstance(item, Given):
+    if isinstance(item, TensorItem):
         return item.key or item.path
     files = [(str(path), *_state(path)) for path in (item.path, item.mask) if path]
     told = json.dumps([files, item.target, item.boxes])
@@ -85,21 +85,21 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-class Judge:
+class Evaluator:
     """A model, the ways to make maps of it, and what those are measured by."""
 
     def __init__(
         self,
         explainer: Explainer,
-        ways: Sequence[Way],
-        measures: Measures,
+        sources: Sequence[MapSource],
+        metrics: MetricSettings,
         seed: int = 0,
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        self.explainer, self.ways, self.measures, self.seed = explainer, ways, measures, seed
+        self.explainer, self.sources, self.metrics, self.seed = explainer, sources, metrics, seed
         self.count = Count()
-        self._bench = Bench(explainer, ways, self._drawn_anew, self.count, seed, options)
-        self._seconds: dict[Way, float] = {}
+        self._shared = SharedState(explainer, sources, self._drawn_anew, self.count, seed, options)
+        self._seconds: dict[MapSource, float] = {}
         self._copies: list[Explainer] = []
         self._like: Tensor | None = None
 
@@ -109,7 +109,7 @@ class Judge:
         Raises:
             OptionError: so it is.
         """
-        names = [measure.name for measure, _ in self.measures if "mask" in measure.needs]
+        names = [metric.name for metric, _ in self.metrics if "mask" in metric.needs]
         blind = next((item for item in items if not item.boxes and item.mask is None), None)
         if names and blind:
             raise OptionError(
@@ -117,31 +117,35 @@ class Judge:
                 f"give a table with boxes, or masks ({setting('masks', 'FOLDER')})"
             )
 
-    def rows(self, item: Item | Given, wanted: Mapping[Way, Measures] | None = None) -> list[Row]:
+    def rows(
+        self, item: Item | TensorItem, wanted: Mapping[MapSource, MetricSettings] | None = None
+    ) -> list[Row]:
         """A row for each way; of ``wanted`` alone, by the measures there, if some are known already.
 
         Raises:
             CamlucidaError: the picture cannot be read or explained, or its mask does not fit.
             OptionError: a measure needs a mask and there is none.
         """
-        given = item if isinstance(item, Given) else self._read(item)
-        blind = [measure.name for measure, _ in self.measures if given.mask is None and "mask" in measure.needs]
+        given = item if isinstance(item, TensorItem) else self._read(item)
+        blind = [metric.name for metric, _ in self.metrics if given.mask is None and "mask" in metric.needs]
         if blind:
             raise OptionError(
                 f"{', '.join(blind)} needs to know where the object is in {given.path}: give boxes or masks"
             )
-        self._like = given.picture
-        asked = dict.fromkeys(self.ways, self.measures) if wanted is None else wanted
-        shown = Shown(replace(self._bench, ways=list(asked)), given.picture, given.target, given.mask)
-        right = None if given.target is None else shown.predicted == given.target
+        self._like = given.input
+        asked = dict.fromkeys(self.sources, self.metrics) if wanted is None else wanted
+        trials = PictureTrials(
+            replace(self._shared, sources=list(asked)), given.input, given.target, given.mask
+        )
+        right = None if given.target is None else trials.predicted == given.target
         rows = []
-        for way, measures in asked.items():
-            trial = shown.trial(way)
-            values = {measure.name: measure.run(trial, settings) for measure, settings in measures}
-            known = shown.probability if shown.is_probability else None
-            said = (given.path, str(way), shown.index, known, values)
-            beside = (key_of(item), shown.predicted, right, trial.logit)
-            rows.append(Row(*said, self._timed(shown, way), *beside))
+        for source, metrics in asked.items():
+            trial = trials.trial(source)
+            values = {metric.name: metric.run(trial, settings) for metric, settings in metrics}
+            known = trials.probability if trials.is_probability else None
+            said = (given.path, str(source), trials.index, known, values)
+            beside = (key_of(item), trials.predicted, right, trial.logit)
+            rows.append(Row(*said, self._timed(trials, source), *beside))
         return rows
 
     @cached_property
@@ -158,35 +162,35 @@ class Judge:
         mask[down : size[1] - down, across : size[2] - across] = True
         like = next(self.explainer.module.parameters(), noise)
         try:
-            self.rows(Given("noise", noise.to(like.device, like.dtype), None, mask))
+            self.rows(TensorItem("noise", noise.to(like.device, like.dtype), None, mask))
         except (LayerError, OptionError) as error:
             return error
         except Exception:  # noqa: BLE001 - the user's own model is run
             return None
         return None
 
-    def _read(self, item: Item) -> Given:
+    def _read(self, item: Item) -> TensorItem:
         prepared = prepare(item.path, self.explainer.adapter, self.explainer.preprocess)
-        return Given(str(item.path), prepared.tensor, item.target, mask_of(item, prepared.frame))
+        return TensorItem(str(item.path), prepared.tensor, item.target, mask_of(item, prepared.frame))
 
-    def _timed(self, shown: Shown, way: Way) -> float:
+    def _timed(self, trials: PictureTrials, source: MapSource) -> float:
         """Timed once, on the first picture, where a map was made before."""
-        if way not in self._seconds:
+        if source not in self._seconds:
             begun = time.perf_counter()
-            shown.maps([way], shown.picture[None])
-            self._seconds[way] = time.perf_counter() - begun
-        return self._seconds[way]
+            trials.maps([source], trials.input[None])
+            self._seconds[source] = time.perf_counter() - begun
+        return self._seconds[source]
 
     def _drawn_anew(self) -> Sequence[Explainer]:
         """Copies of the model, whose layers are read as the model's own: nothing is found out about them."""
         if not self._copies:
             assert self._like is not None, "asked for by a picture"
-            names = {way.layer for way in self.ways if not way.is_floor}
+            names = {source.layer for source in self.sources if not source.is_control}
             layers = {one for name in names for one in self.explainer.layer_names(name, self._like)}
-            with self.explainer.run_with_all():
-                judged = {name: self.explainer.known.judged(name, self._like) for name in layers}
-            layouts = {name: one.layout for name, one in judged.items() if one}
+            with self.explainer.extra_inputs():
+                verdicts = {name: self.explainer.known.verdict_of(name, self._like) for name in layers}
+            layouts = {name: one.layout for name, one in verdicts.items() if one}
             default = "+".join(self.explainer.layer_names(None, self._like))
             for module in randomised(self.explainer.module, seed=self.seed):
-                self._copies.append(self.explainer.twin(module, default, lambda name, *_: layouts[name]))
+                self._copies.append(self.explainer.with_module(module, default, lambda name, *_: layouts[name]))
         return self._copies

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from camlucida.errors import PictureError, reason_of
-from camlucida.evaluation.evaluator import Given
+from camlucida.evaluation.evaluator import TensorItem
 from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.metrics.mosaic import mosaics
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Cells:
+class MosaicPhotos:
     """Pictures as inputs with their classes, and why others are not among them."""
 
     pictures: list[Tensor] = field(default_factory=list)
@@ -35,16 +35,16 @@ class Cells:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def cells_of(
+def mosaic_photos(
     explainer: Explainer, items: Sequence[Item], most: int, seed: int = 0, track: Track = lambda items: items
-) -> Cells:
+) -> MosaicPhotos:
     """Up to ``most`` of the pictures, drawn, of those that the model takes for what they are.
 
     Where it is not known what a picture shows, it is what the model says. The others are ``mistaken``: a map
     of a class that the model does not see says nothing of the method.
     """
     drawn = random.Random(seed).sample(list(items), min(most, len(items)))
-    found = Cells()
+    found = MosaicPhotos()
     for item in track(drawn):
         try:
             picture = prepare(item.path, explainer.adapter, explainer.preprocess).tensor
@@ -61,7 +61,7 @@ def cells_of(
     return found
 
 
-def grids(cells: Cells, rows: int, count: int, seed: int = 0) -> list[Given]:
+def grids(cells: MosaicPhotos, rows: int, count: int, seed: int = 0) -> list[TensorItem]:
     """``count`` mosaics of ``rows`` × ``rows`` pictures, whose masks are the cells of their classes.
 
     Each bears the path of the picture that is looked for: what many mosaics say of one picture is no more
@@ -80,18 +80,18 @@ def grids(cells: Cells, rows: int, count: int, seed: int = 0) -> list[Given]:
     stacked = torch.stack(cells.pictures) if cells.pictures else torch.empty(0, 3, 1, 1, dtype=torch.float32)
     made = mosaics(stacked, cells.labels, rows, seed, count)
     return [
-        Given(
-            cells.paths[int(made.places[place])],
-            made.pictures[place],
-            int(made.labels[place]),
-            made.masks[place],
-            f"mosaic {place + 1} {fingerprint(made.pictures[place]).hex()}",
+        TensorItem(
+            cells.paths[int(made.places[i])],
+            made.inputs[i],
+            int(made.labels[i]),
+            made.masks[i],
+            f"mosaic {i + 1} {fingerprint(made.inputs[i]).hex()}",
         )
-        for place in range(count)
+        for i in range(count)
     ]
 
 
 def _top_class(explainer: Explainer, picture: Tensor) -> int:
     scorer = Scorer(explainer.module, explainer.adapter.logits_of, picture, Count())
-    with explainer.run_with_all():
+    with explainer.extra_inputs():
         return int(scorer.logits(lambda _: picture[None], 1)[0].argmax())

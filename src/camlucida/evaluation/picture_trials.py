@@ -16,19 +16,19 @@ from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.heatmaps.combine import resample
 from camlucida.images.frame import EVEN, Cells, size_of
-from camlucida.metrics.controls import FLOORS
+from camlucida.metrics.controls import CONTROLS
 from camlucida.metrics.trial import Trial
 from camlucida.targets.probabilities import Activation, Rule, by_rule, is_within, rule_of
 
 if TYPE_CHECKING:
     from camlucida.pipeline.explainer import Explainer
-    from camlucida.types import Make
+    from camlucida.types import MakeVariants
 
-_COARSE = 14  # cells a side, of a floor's map
+_CONTROL_GRID = 14  # cells a side, of a floor's map
 
 
 @dataclass(frozen=True)
-class Way:
+class MapSource:
     """A method at a layer, None for the model's default; or one of the floors."""
 
     method: str
@@ -38,31 +38,31 @@ class Way:
         return f"{self.method} {self.layer}" if self.layer else self.method
 
     @property
-    def is_floor(self) -> bool:
-        return self.method in FLOORS
+    def is_control(self) -> bool:
+        return self.method in CONTROLS
 
 
 @dataclass(frozen=True)
-class Bench:
+class SharedState:
     """What all pictures share: a model, ways to make maps, copies of it drawn anew, and what was counted."""
 
     explainer: Explainer
-    ways: Sequence[Way]
+    sources: Sequence[MapSource]
     copies: Callable[[], Sequence[Explainer]]
     count: Count
     seed: int = 0
     options: Mapping[str, Mapping[str, Any]] | None = None
 
 
-class Shown:
+class PictureTrials:
     """An input (channels, height, width) and its class: ``target``, or for None the model's top one."""
 
-    def __init__(self, bench: Bench, picture: Tensor, target: int | None, mask: Tensor | None) -> None:
-        self._bench, self.picture, self._mask = bench, picture.detach(), mask
-        adapter = bench.explainer.adapter
-        self._scorer = Scorer(bench.explainer.module, adapter.logits_of, self.picture, bench.count)
-        with bench.explainer.run_with_all():
-            self._plain = self._scorer.logits(lambda _: self.picture.cpu().float()[None], 1)[0]
+    def __init__(self, shared: SharedState, input: Tensor, target: int | None, mask: Tensor | None) -> None:
+        self._shared, self.input, self._mask = shared, input.detach(), mask
+        adapter = shared.explainer.adapter
+        self._scorer = Scorer(shared.explainer.module, adapter.logits_of, self.input, shared.count)
+        with shared.explainer.extra_inputs():
+            self._plain = self._scorer.logits(lambda _: self.input.cpu().float()[None], 1)[0]
         if len(self._plain) < 2:
             raise ModelError("measures need a model with two classes or more, this one returns a single number")
         self.predicted = int(self._plain.argmax())
@@ -74,17 +74,17 @@ class Shown:
         self._rule = self._rule_of(adapter.activation)
         self.probability = float(self._scored(self._plain[None])[0])
         self.is_probability = self._rule is not None
-        own = int.from_bytes(fingerprint(self.picture)[:4], "big")
-        self._seed = bench.seed + own  # each picture has draws of its own
-        self._maps: dict[Way, Tensor] = {}
-        self._cells: dict[Way, Cells] = {}
-        self._cascades: list[dict[Way, Tensor]] = []
+        own = int.from_bytes(fingerprint(self.input)[:4], "big")
+        self._seed = shared.seed + own  # each picture has draws of its own
+        self._maps: dict[MapSource, Tensor] = {}
+        self._cells: dict[MapSource, Cells] = {}
+        self._by_copy: list[dict[MapSource, Tensor]] = []
 
     def _rule_of(self, activation: Activation) -> Rule | None:
         """How probabilities are made, told once from the picture as it is, and kept for its variants."""
         last = None
         if activation in ("auto", "sigmoid") and is_within(self._plain):
-            with self._bench.explainer.run_with_all():
+            with self._shared.explainer.extra_inputs():
                 last = self._scorer.last_activation()
         return rule_of(self._plain[None], activation, last)
 
@@ -92,15 +92,17 @@ class Shown:
         """The class's probability, or its score where nobody can say what makes probabilities of it."""
         return (outputs if self._rule is None else by_rule(outputs, self._rule))[:, self.index]
 
-    def trial(self, way: Way) -> Trial:
+    def trial(self, source: MapSource) -> Trial:
         """All that a measure can ask for of one way."""
         if not self._maps:
-            self._maps = self.maps(self._bench.ways, self.picture[None])
-        coarse = self._maps[way][0]
+            self._maps = self.maps(self._shared.sources, self.input[None])
+        raw_heatmap = self._maps[source][0]
         return Trial(
-            heatmap=self._whole(way, coarse[None])[0],
-            coarse=adaptive_avg_pool2d(coarse[None], _COARSE)[0] if way.is_floor else coarse,
-            picture=self.picture.cpu().float(),
+            heatmap=self._whole(source, raw_heatmap[None])[0],
+            raw_heatmap=adaptive_avg_pool2d(raw_heatmap[None], _CONTROL_GRID)[0]
+            if source.is_control
+            else raw_heatmap,
+            input=self.input.cpu().float(),
             probability=self.probability,
             logit=float(self._plain[self.index]),
             score=self._score,
@@ -108,65 +110,67 @@ class Shown:
             mask=self._mask,
             index=self.index,
             classes=len(self._plain),
-            again=lambda pictures: self._whole(way, self.maps([way], pictures)[way]),
-            of_class=lambda index: self._whole(way, self.maps([way], self.picture[None], index)[way])[0],
-            cascade=partial(self._cascade, way),
+            explain_inputs=lambda inputs: self._whole(source, self.maps([source], inputs)[source]),
+            explain_class=lambda index: self._whole(
+                source, self.maps([source], self.input[None], index)[source]
+            )[0],
+            randomised_maps=partial(self._randomised_maps, source),
             seed=self._seed,
             ranking=self._plain.argsort(descending=True, stable=True).tolist(),
         )
 
     def maps(
         self,
-        ways: Sequence[Way],
-        pictures: Tensor,
+        sources: Sequence[MapSource],
+        inputs: Tensor,
         index: int | None = None,
         explainer: Explainer | None = None,
-    ) -> dict[Way, Tensor]:
+    ) -> dict[MapSource, Tensor]:
         """For each way the maps (n, height, width) of inputs (n, channels, height, width), on the CPU.
 
         Methods of one layer share the capture.
         """
         found = {
-            way: torch.stack([FLOORS[way.method](one.cpu().float(), self._seed) for one in pictures])
-            for way in ways
-            if way.is_floor
+            source: torch.stack([CONTROLS[source.method](one.cpu().float(), self._seed) for one in inputs])
+            for source in sources
+            if source.is_control
         }
-        explainer = explainer or self._bench.explainer
-        for layer in dict.fromkeys(way.layer for way in ways if not way.is_floor):
-            chosen = [way for way in ways if way.layer == layer and not way.is_floor]
-            methods = [way.method for way in chosen]
+        explainer = explainer or self._shared.explainer
+        for layer in dict.fromkeys(source.layer for source in sources if not source.is_control):
+            chosen = [source for source in sources if source.layer == layer and not source.is_control]
+            methods = [source.method for source in chosen]
             explanations = explainer.explain(
-                pictures.to(self.picture),
+                inputs.to(self.input),
                 methods,
                 [self.index if index is None else index],
                 [layer],
-                {name: one for name, one in (self._bench.options or {}).items() if name in methods},
+                {name: one for name, one in (self._shared.options or {}).items() if name in methods},
             )
-            for place, way in enumerate(chosen):
+            for place, source in enumerate(chosen):
                 maps = [one.heatmap.cpu().float() for one in explanations[place :: len(chosen)]]
-                found[way] = torch.stack(maps)
-                self._cells[way] = explanations[place].frame.cells
+                found[source] = torch.stack(maps)
+                self._cells[source] = explanations[place].frame.cells
         return found
 
-    def _cascade(self, way: Way) -> list[Tensor]:
+    def _randomised_maps(self, source: MapSource) -> list[Tensor]:
         """The maps of a way for each copy of the model; those of all ways are made together."""
-        if not self._cascades:
-            ways = self._bench.ways
-            self._cascades = [
-                self.maps(ways, self.picture[None], explainer=copy) for copy in self._bench.copies()
+        if not self._by_copy:
+            sources = self._shared.sources
+            self._by_copy = [
+                self.maps(sources, self.input[None], explainer=copy) for copy in self._shared.copies()
             ]
-        return [self._whole(way, maps[way])[0] for maps in self._cascades]
+        return [self._whole(source, maps[source])[0] for maps in self._by_copy]
 
-    def _whole(self, way: Way, maps: Tensor) -> Tensor:
+    def _whole(self, source: MapSource, maps: Tensor) -> Tensor:
         """A way's maps (n, height, width) at the input's size."""
-        size = size_of(self.picture)
-        box = self._cells.get(way, EVEN).box
+        size = size_of(self.input)
+        box = self._cells.get(source, EVEN).box
         return resample(maps, size, box, EVEN.box)
 
-    def _score(self, make: Make, count: int) -> Tensor:
-        with self._bench.explainer.run_with_all():
+    def _score(self, make: MakeVariants, count: int) -> Tensor:
+        with self._shared.explainer.extra_inputs():
             return self._scored(self._scorer.logits(make, count))
 
-    def _logits(self, make: Make, count: int) -> Tensor:
-        with self._bench.explainer.run_with_all():
+    def _logits(self, make: MakeVariants, count: int) -> Tensor:
+        with self._shared.explainer.extra_inputs():
             return self._scorer.logits(make, count)[:, self.index]

@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from camlucida.capture.borrow import bare
+from camlucida.capture.borrow import unwrapped
 
 STAGES = 4
 
@@ -19,7 +19,7 @@ def randomised(module: nn.Module, stages: int = STAGES, seed: int = 0) -> Iterat
     The first has a new last layer alone, the last all. Weights and biases are drawn with the mean and
     deviation of those they replace, so that signals keep their size; running statistics stay.
     """
-    copy = deepcopy(bare(module))
+    copy = deepcopy(unwrapped(module))
     generator = torch.Generator().manual_seed(seed)
     layers = [part for part in copy.modules() if any(True for _ in part.parameters(recurse=False))]
     layers.reverse()

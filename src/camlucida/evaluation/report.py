@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from camlucida.evaluation.run import Evaluation
-    from camlucida.evaluation.statistics import Cell
+    from camlucida.evaluation.statistics import Estimate
 
 
 _NAMES = ("evaluation.json", "evaluation.csv", "ranking.png")
@@ -44,7 +44,7 @@ def write(
         OutputError: one cannot be written, or would replace a file that it must not; see ``check``.
     """
     paths = [folder / name for name in _NAMES]
-    numbers = evaluation.cells()
+    numbers = evaluation.estimates()
     with written_whole(paths[0], never, overwrite) as path:
         text = json.dumps(_report(evaluation, numbers, asked), indent=1, ensure_ascii=False) + "\n"
         path.write_bytes(text.encode("utf-8", _ESCAPED))
@@ -53,12 +53,12 @@ def write(
         path.open("w", newline="", encoding="utf-8", errors=_ESCAPED) as file,
     ):
         rows = csv.writer(file)
-        names = [one.name for one in evaluation.measures]
+        names = [one.name for one in evaluation.metrics]
         rows.writerow(["path", "way", "class", "probability", "score", "predicted", "right", *names])
         for row in evaluation.rows:
             told = (row.index, row.probability, row.score, row.predicted, row.right)
             values = [row.values.get(name) for name in names]
-            rows.writerow([row.path, row.way, *told, *values])
+            rows.writerow([row.path, row.source, *told, *values])
     with written_whole(paths[2], never, overwrite) as path:
         _draw(evaluation, numbers, path)
     return paths
@@ -76,37 +76,37 @@ def _report(
         "variants": {"asked": evaluation.asked, "run": evaluation.run},
         "ways": [
             {
-                "way": way,
-                "seconds": evaluation.seconds(way),
-                "measures": {one.name: _plain(numbers[way, one.name]) for one in evaluation.measures},
+                "way": source,
+                "seconds": evaluation.seconds(source),
+                "measures": {one.name: _plain(numbers[source, one.name]) for one in evaluation.metrics},
             }
-            for way in evaluation.ways
+            for source in evaluation.sources
         ],
     }
 
 
-def _plain(cell: Cell) -> dict[str, Any]:
+def _plain(cell: Estimate) -> dict[str, Any]:
     """For JSON, which has no NaN."""
     numbers = {"value": cell.value, "low": cell.low, "high": cell.high}
     finite = {
         name: number if number is not None and isfinite(number) else None for name, number in numbers.items()
     }
-    return {**finite, "pictures": cell.count, "beats floors": cell.beats_floors}
+    return {**finite, "pictures": cell.count, "beats floors": cell.beats_controls}
 
 
-def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Cell], path: Path) -> None:
+def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Estimate], path: Path) -> None:
     """For each measure the ways as dots with their intervals, the best on top, floors in grey."""
     from matplotlib.figure import Figure
 
-    from camlucida.metrics.controls import FLOORS
+    from camlucida.metrics.controls import CONTROLS
 
-    measures, ways = evaluation.measures, evaluation.ways
-    figure = Figure(figsize=(3.2 * len(measures) + 1, 0.32 * len(ways) + 1.2), layout="constrained")
-    for axes, one in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
-        shown = [way for way in ways if isfinite(numbers[way, one.name].value)]
-        shown.sort(key=lambda way: numbers[way, one.name].value, reverse=one.better == "lower")
-        for place, way in enumerate(shown):
-            cell, colour = numbers[way, one.name], "0.6" if way in FLOORS else "C0"
+    metrics, sources = evaluation.metrics, evaluation.sources
+    figure = Figure(figsize=(3.2 * len(metrics) + 1, 0.32 * len(sources) + 1.2), layout="constrained")
+    for axes, one in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        shown = [source for source in sources if isfinite(numbers[source, one.name].value)]
+        shown.sort(key=lambda source: numbers[source, one.name].value, reverse=one.better == "lower")
+        for place, source in enumerate(shown):
+            cell, colour = numbers[source, one.name], "0.6" if source in CONTROLS else "C0"
             if cell.low is not None:
                 ends = [cell.low, cell.high]
                 axes.plot(ends, [place, place], color=colour, linewidth=2, solid_capstyle="round")

@@ -18,15 +18,15 @@ from camlucida.evaluation.fingerprint import of_model, without_addresses
 from camlucida.files import written_whole
 
 if TYPE_CHECKING:
-    from camlucida.evaluation.evaluator import Measures
+    from camlucida.evaluation.evaluator import MetricSettings
     from camlucida.pipeline.explainer import Explainer
 
-_HEAD = json.dumps({"written_by": f"camlucida {__version__}", "rows": "evaluation, 3"}) + "\n"
+_HEAD = json.dumps({"written_by": f"camlucida {__version__}", "rows": "evaluation, 4"}) + "\n"
 _BEGINS = b'{"written_by": "camlucida '
 _NUMBER = (int, float)
 _FIELDS: dict[str, type | tuple[type, ...]] = {  # of a line; a row's own, and what it is of
     "path": str,
-    "way": str,
+    "source": str,
     "index": int,
     "probability": (*_NUMBER, type(None)),
     "score": _NUMBER,
@@ -56,12 +56,12 @@ class Records:
         self,
         folder: Path,
         of: Mapping[str, Any],
-        measures: Measures,
+        metrics: MetricSettings,
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.path = folder / "rows.jsonl"
         self._of, self._options = dict(of), options or {}
-        self._settings = {measure.name: dict(settings) for measure, settings in measures}
+        self._settings = {metric.name: dict(settings) for metric, settings in metrics}
         self._stored: dict[tuple[str, str, str], Stored] = {}
         self.damaged = 0
         lines = self._read(folder)
@@ -71,9 +71,9 @@ class Records:
             with written_whole(self.path, overwrite=True) as path:  # its head was ours
                 path.write_bytes(_HEAD.encode() + b"".join(line + b"\n" for line in kept))
 
-    def find(self, key: str, way: str) -> Row | None:
+    def find(self, key: str, source: str) -> Row | None:
         """The row of a picture and a way, with those of the measures asked for that it has; None for none."""
-        row, settings = self._stored.get((self._of_way(way), key, way), (None, {}))
+        row, settings = self._stored.get((self._of_source(source), key, source), (None, {}))
         if row is None:
             return None
         same = [name for name, asked in self._settings.items() if settings.get(name) == asked]
@@ -98,7 +98,7 @@ class Records:
                 "goes on where it was"
             ) from error
         for row in rows:
-            self._store(row, self._of_way(row.way), self._settings_of(row))
+            self._store(row, self._of_source(row.source), self._settings_of(row))
 
     def _read(self, folder: Path) -> list[bytes]:
         """The lines behind the head."""
@@ -126,7 +126,7 @@ class Records:
 
     def _store(self, row: Row, of: str, settings: dict[str, Any]) -> None:
         """Beside what is known of the same picture and way by other measures."""
-        place = (of, row.key, row.way)
+        place = (of, row.key, row.source)
         if place in self._stored:
             before, known = self._stored[place]
             row, settings = replace(row, values={**before.values, **row.values}), {**known, **settings}
@@ -135,14 +135,14 @@ class Records:
     def _settings_of(self, row: Row) -> dict[str, Any]:
         return {name: self._settings[name] for name in row.values}
 
-    def _of_way(self, way: str) -> str:
+    def _of_source(self, source: str) -> str:
         """What tells rows of this way of a model from those of others, whose name is the same."""
-        method = way.partition(" ")[0]
+        method = source.partition(" ")[0]
         told = json.dumps([self._of, self._options.get(method, {})], sort_keys=True)
         return blake2b(told.encode(), digest_size=8).hexdigest()
 
     def _line(self, row: Row) -> str:
-        beside = {"of": self._of_way(row.way), "settings": self._settings_of(row)}
+        beside = {"of": self._of_source(row.source), "settings": self._settings_of(row)}
         return json.dumps(asdict(row) | beside) + "\n"
 
 

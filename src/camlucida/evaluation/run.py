@@ -8,26 +8,26 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Union
 
 from camlucida.errors import LayerError, OptionError, reason_of
-from camlucida.evaluation.differences import worse_ways
-from camlucida.evaluation.evaluator import Judge, Row, key_of
-from camlucida.evaluation.picture_trials import Way
-from camlucida.evaluation.statistics import Cell, Standing, cells, ranking, ranks, values_of
-from camlucida.methods.registry import entry
-from camlucida.metrics.controls import FLOORS
-from camlucida.metrics.registry import Metric, metric_called
-from camlucida.tables import aligned
+from camlucida.evaluation.differences import significantly_worse
+from camlucida.evaluation.evaluator import Evaluator, Row, key_of
+from camlucida.evaluation.picture_trials import MapSource
+from camlucida.evaluation.statistics import Estimate, RankedSource, estimates, ranking, ranks, values_of
+from camlucida.methods.registry import get_method
+from camlucida.metrics.controls import CONTROLS
+from camlucida.metrics.registry import Metric, get_metric
+from camlucida.tables import format_table
 
 if TYPE_CHECKING:
     from camlucida.evaluation.dataset import Item
-    from camlucida.evaluation.evaluator import Given
+    from camlucida.evaluation.evaluator import TensorItem
     from camlucida.evaluation.row_store import Records
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "eigencam", "eigengradcam")
-MEASURES = ("deletion", "insertion", "road_combined")
-GRID_MEASURES = ("energy_inside",)
+METRICS = ("deletion", "insertion", "road_combined")
+MOSAIC_METRICS = ("energy_inside",)
 ARROW = {"higher": "↑", "lower": "↓"}
 
-Subject = Union["Item", "Given"]
+Subject = Union["Item", "TensorItem"]
 Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 
@@ -36,7 +36,7 @@ class Evaluation:
     """What came of a run: rows, pictures that failed with their reasons, and variants of pictures run."""
 
     rows: list[Row]
-    measures: list[Metric]
+    metrics: list[Metric]
     seed: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     asked: int = 0
@@ -44,51 +44,56 @@ class Evaluation:
 
     def __str__(self) -> str:
         """The table that ``camlucida evaluate`` prints."""
-        return aligned(self.table())
+        return format_table(self.table())
 
     @property
-    def ways(self) -> list[str]:
-        return list(dict.fromkeys(row.way for row in self.rows))
+    def sources(self) -> list[str]:
+        return list(dict.fromkeys(row.source for row in self.rows))
 
     @property
     def pictures(self) -> int:
         return len({row.path for row in self.rows})
 
-    def cells(self) -> dict[tuple[str, str], Cell]:
-        """By way and measure; see ``summary.cells``."""
-        return cells(self.rows, self.measures, self.seed)
+    def estimates(self) -> dict[tuple[str, str], Estimate]:
+        """By way and measure; see ``summary.estimates``."""
+        return estimates(self.rows, self.metrics, self.seed)
 
     def table(self) -> list[list[str]]:
         """A head and a line for each way: numbers with intervals, and the seconds that a map takes."""
-        numbers = self.cells()
-        lines = [["method", *(f"{one.name} {ARROW[one.better]}" for one in self.measures), "seconds"]]
-        for way in self.ways:
-            shown = [str(numbers[way, one.name]) for one in self.measures]
-            lines.append([way, *shown, f"{self.seconds(way):.3f}"])
+        numbers = self.estimates()
+        lines = [["method", *(f"{one.name} {ARROW[one.better]}" for one in self.metrics), "seconds"]]
+        for source in self.sources:
+            shown = [str(numbers[source, one.name]) for one in self.metrics]
+            lines.append([source, *shown, f"{self.seconds(source):.3f}"])
         return lines
 
-    def ranking(self, metric: str) -> list[Standing]:
+    def ranking(self, metric: str) -> list[RankedSource]:
         """Ways, the best first; see ``summary.ranking``."""
-        return ranking(self.rows, metric_called(metric), self.seed)
+        return ranking(self.rows, get_metric(metric), self.seed)
 
-    def seconds(self, way: str) -> float:
+    def seconds(self, source: str) -> float:
         """What the map of one picture took, by itself; the median where runs came together."""
-        return median(row.seconds for row in self.rows if row.way == way)
+        return median(row.seconds for row in self.rows if row.source == source)
 
 
-def ways_of(methods: Sequence[str], layers: Sequence[str | None] = (None,), floors: bool = True) -> list[Way]:
+def map_sources(
+    methods: Sequence[str], layers: Sequence[str | None] = (None,), controls: bool = True
+) -> list[MapSource]:
     """Methods × layers, and the floors behind them.
 
     Raises:
         OptionError: there is no such method.
     """
-    named = [entry(name).name for name in methods]
-    ways = [Way(method, layer) for layer in layers for method in named]
-    return [*ways, *(Way(name) for name in FLOORS if floors)]
+    named = [get_method(name).name for name in methods]
+    sources = [MapSource(method, layer) for layer in layers for method in named]
+    return [*sources, *(MapSource(name) for name in CONTROLS if controls)]
 
 
 def evaluate(
-    judge: Judge, items: Sequence[Subject], records: Records | None = None, track: Track = lambda items: items
+    evaluator: Evaluator,
+    items: Sequence[Subject],
+    records: Records | None = None,
+    track: Track = lambda items: items,
 ) -> Evaluation:
     """Every picture, what ``records`` knows left out; one that fails is noted and the others go on.
 
@@ -97,59 +102,59 @@ def evaluate(
         OutputError: rows cannot be written.
     """
     keys = {key_of(item): item for item in items}
-    rows = {key: _known(judge, key, records) for key in keys}
+    rows = {key: _known(evaluator, key, records) for key in keys}
     failed: dict[str, str] = {}
     begun, refused = False, None
-    for key in track([key for key in keys if len(_complete(judge, rows[key])) < len(judge.ways)]):
+    for key in track([key for key in keys if len(_complete(evaluator, rows[key])) < len(evaluator.sources)]):
         try:
-            found = _measured(judge, keys[key], rows[key])
+            found = _measured(evaluator, keys[key], rows[key])
         except Exception as error:
             failed[str(keys[key].path)] = reason_of(error)
             if isinstance(error, (LayerError, OptionError)) and not begun:
                 refused = error
-                if judge.refusal:
-                    raise judge.refusal from error
+                if evaluator.refusal:
+                    raise evaluator.refusal from error
             continue
         begun = True
         if records:
             records.add(found)
-        rows[key] |= {row.way: row for row in found}
+        rows[key] |= {row.source: row for row in found}
     if refused and not begun and len(set(failed.values())) == 1:
         raise refused  # it was the same for each
     every = [
-        own[str(way)]
+        own[str(source)]
         for own in rows.values()
-        if len(_complete(judge, own)) == len(judge.ways)
-        for way in judge.ways
+        if len(_complete(evaluator, own)) == len(evaluator.sources)
+        for source in evaluator.sources
     ]
-    measures = [measure for measure, _ in judge.measures]
-    return Evaluation(every, measures, judge.seed, failed, judge.count.asked, judge.count.run)
+    metrics = [metric for metric, _ in evaluator.metrics]
+    return Evaluation(every, metrics, evaluator.seed, failed, evaluator.count.asked, evaluator.count.run)
 
 
-def _known(judge: Judge, key: str, records: Records | None) -> dict[str, Row]:
+def _known(evaluator: Evaluator, key: str, records: Records | None) -> dict[str, Row]:
     """By way, what was measured of a picture before."""
-    found = {str(way): records.find(key, str(way)) for way in judge.ways} if records else {}
-    return {way: row for way, row in found.items() if row}
+    found = {str(source): records.find(key, str(source)) for source in evaluator.sources} if records else {}
+    return {source: row for source, row in found.items() if row}
 
 
-def _complete(judge: Judge, known: Mapping[str, Row]) -> list[str]:
+def _complete(evaluator: Evaluator, known: Mapping[str, Row]) -> list[str]:
     """The ways of which every measure is known."""
-    names = {measure.name for measure, _ in judge.measures}
-    return [way for way, row in known.items() if names <= row.values.keys()]
+    names = {metric.name for metric, _ in evaluator.metrics}
+    return [source for source, row in known.items() if names <= row.values.keys()]
 
 
-def _measured(judge: Judge, item: Subject, known: Mapping[str, Row]) -> list[Row]:
+def _measured(evaluator: Evaluator, item: Subject, known: Mapping[str, Row]) -> list[Row]:
     """The rows that are missing, or lack measures, with what was known of them."""
     wanted = {}
-    for way in judge.ways:
-        have = known[str(way)].values if str(way) in known else {}
-        measures = [(measure, settings) for measure, settings in judge.measures if measure.name not in have]
-        if measures:
-            wanted[way] = measures
+    for source in evaluator.sources:
+        have = known[str(source)].values if str(source) in known else {}
+        metrics = [(metric, settings) for metric, settings in evaluator.metrics if metric.name not in have]
+        if metrics:
+            wanted[source] = metrics
     whole = []
-    for row in judge.rows(item, wanted):
-        values = {**(known[row.way].values if row.way in known else {}), **row.values}
-        whole.append(replace(row, values={measure.name: values[measure.name] for measure, _ in judge.measures}))
+    for row in evaluator.rows(item, wanted):
+        values = {**(known[row.source].values if row.source in known else {}), **row.values}
+        whole.append(replace(row, values={metric.name: values[metric.name] for metric, _ in evaluator.metrics}))
     return whole
 
 
@@ -157,10 +162,10 @@ def _measured(judge: Judge, item: Subject, known: Mapping[str, Row]) -> list[Row
 class Advice:
     """A way, its mean rank by several measures, and whether the best one is better by any of them."""
 
-    way: str
+    source: str
     rank: float
-    as_good: bool
-    standings: dict[str, Standing]
+    not_significantly_worse: bool
+    rankings: dict[str, RankedSource]
 
 
 def advice(evaluation: Evaluation) -> list[Advice]:
@@ -169,45 +174,45 @@ def advice(evaluation: Evaluation) -> list[Advice]:
     A way is as good as the best where by no measure the best is better by more than chance; of several
     measures each is a chance to be wrong (Bonferroni).
     """
-    tables = {one.name: evaluation.ranking(one.name) for one in evaluation.measures}
-    places = {one.name: ranks(tables[one.name], one) for one in evaluation.measures}
-    complete = [way for way in evaluation.ways if all(way in known for known in places.values())]
-    complete.sort(key=lambda way: (sum(known[way] for known in places.values()), way))
+    tables = {one.name: evaluation.ranking(one.name) for one in evaluation.metrics}
+    places = {one.name: ranks(tables[one.name], one) for one in evaluation.metrics}
+    complete = [source for source in evaluation.sources if all(source in known for known in places.values())]
+    complete.sort(key=lambda source: (sum(known[source] for known in places.values()), source))
     worse = _worse_than_first(complete, evaluation)
     found = []
-    for way in complete:
-        own = {name: next(one for one in table if one.way == way) for name, table in tables.items()}
-        rank = sum(known[way] for known in places.values()) / max(len(places), 1)
-        found.append(Advice(way, rank, way not in worse, own))
+    for source in complete:
+        own = {name: next(one for one in table if one.source == source) for name, table in tables.items()}
+        rank = sum(known[source] for known in places.values()) / max(len(places), 1)
+        found.append(Advice(source, rank, source not in worse, own))
     return found
 
 
-def _worse_than_first(ways: Sequence[str], evaluation: Evaluation) -> set[str]:
-    """Those than which the first of ``ways`` is better by any measure."""
+def _worse_than_first(sources: Sequence[str], evaluation: Evaluation) -> set[str]:
+    """Those than which the first of ``sources`` is better by any measure."""
     found: set[str] = set()
-    for one in evaluation.measures:
-        values = {way: values_of(evaluation.rows, way, one) for way in ways}
-        if ways:
-            found |= worse_ways(ways[0], values, one, evaluation.seed, len(evaluation.measures))
+    for one in evaluation.metrics:
+        values = {source: values_of(evaluation.rows, source, one) for source in sources}
+        if sources:
+            found |= significantly_worse(sources[0], values, one, evaluation.seed, len(evaluation.metrics))
     return found
 
 
 def advice_table(evaluation: Evaluation) -> list[list[str]]:
     """A head and a line for each method and layer, the best first, and for each floor."""
-    names, numbers = [one.name for one in evaluation.measures], evaluation.cells()
+    names, numbers = [one.name for one in evaluation.metrics], evaluation.estimates()
 
-    def line(said: str, way: str, rank: str) -> list[str]:
-        cells = [str(numbers[way, name]) for name in names]
-        return [said, way, rank, *cells, f"{evaluation.seconds(way):.3f}"]
+    def line(said: str, source: str, rank: str) -> list[str]:
+        estimates = [str(numbers[source, name]) for name in names]
+        return [said, source, rank, *estimates, f"{evaluation.seconds(source):.3f}"]
 
     lines = [["", "method and layer", "mean rank", *names, "seconds"]]
     for place, one in enumerate(advice(evaluation), 1):
-        said = "best" if place == 1 else "no significant difference" if one.as_good else ""
-        lines.append(line(said, one.way, f"{one.rank:.1f}"))
-    return lines + [line("floor", way, "") for way in evaluation.ways if way in FLOORS]
+        said = "best" if place == 1 else "no significant difference" if one.not_significantly_worse else ""
+        lines.append(line(said, one.source, f"{one.rank:.1f}"))
+    return lines + [line("floor", source, "") for source in evaluation.sources if source in CONTROLS]
 
 
-def measures_of(
+def metrics_of(
     names: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[tuple[Metric, Mapping[str, Any]]]:
     """Measures by name with their settings.
@@ -215,5 +220,5 @@ def measures_of(
     Raises:
         OptionError: there is no such measure or option.
     """
-    found = [metric_called(name) for name in names]
+    found = [get_metric(name) for name in names]
     return [(one, one.settings((options or {}).get(one.name))) for one in found]

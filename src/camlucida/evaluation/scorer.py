@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.borrow import lent
-from camlucida.capture.chunks import Pace, in_chunks
+from camlucida.capture.borrow import borrowed
+from camlucida.capture.chunks import ChunkSize, in_chunks
 from camlucida.evaluation.fingerprint import fingerprint
 from camlucida.targets.probabilities import last_activation
 
@@ -21,7 +21,7 @@ class Count:
 
     asked: int = 0
     run: int = 0
-    pace: Pace = field(default_factory=Pace)
+    pace: ChunkSize = field(default_factory=ChunkSize)
 
 
 class Scorer:
@@ -31,19 +31,19 @@ class Scorer:
     """
 
     def __init__(
-        self, module: nn.Module, logits_of: Callable[[Any], Tensor], picture: Tensor, count: Count
+        self, module: nn.Module, logits_of: Callable[[Any], Tensor], input: Tensor, count: Count
     ) -> None:
-        self._module, self._logits_of, self._like, self._count = module, logits_of, picture, count
+        self._module, self._logits_of, self._like, self._count = module, logits_of, input, count
         self._known: dict[bytes, Tensor] = {}
 
     def logits(self, make: Callable[[range], Tensor], count: int) -> Tensor:
         """(count, classes) in float64, for variants (channels, height, width) that ``make(indices)`` gives."""
-        with lent(self._module):
+        with borrowed(self._module):
             return in_chunks(lambda indices: self._chunk(make(indices)), count, self._count.pace)
 
     def last_activation(self) -> str | None:
         """The activation in which the model ends, as far as autograd sees it."""
-        with lent(self._module), torch.enable_grad():
+        with borrowed(self._module), torch.enable_grad():
             return last_activation(self._logits_of(self._module(self._like[None].clone().requires_grad_())))
 
     def _chunk(self, variants: Tensor) -> Tensor:

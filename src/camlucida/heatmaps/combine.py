@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-from camlucida.errors import OptionError, one_of
-from camlucida.heatmaps.scale import Scale, limit
+from camlucida.errors import OptionError, unknown_name
+from camlucida.heatmaps.scale import Scale, full_colour_values
 from camlucida.images.frame import EVEN, size_of
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def fuse(
     import torch
 
     if how not in HOWS:
-        raise OptionError(one_of("fusion", how, list(HOWS), f"it is one of {', '.join(HOWS)}"))
+        raise OptionError(unknown_name("fusion", how, list(HOWS), f"it is one of {', '.join(HOWS)}"))
     boxes = boxes or [EVEN.box] * len(maps)
     largest, target = max(zip(maps, boxes, strict=True), key=lambda pair: pair[0].numel())
     size = size_of(largest)
-    scaled = [one / (full or 1.0) for one, full in zip(maps, limit(maps, scale), strict=True)]
+    scaled = [one / (full or 1.0) for one, full in zip(maps, full_colour_values(maps, scale), strict=True)]
     stack = torch.stack([resample(one, size, box, target) for one, box in zip(scaled, boxes, strict=True)])
     fused: Tensor = {"mean": stack.mean(dim=0), "max": stack.amax(dim=0), "product": stack.prod(dim=0)}[how]
     return fused

@@ -24,11 +24,11 @@ _ROUNDING = 1e-6  # of the largest magnitude: float32's, of a few operations
 
 
 @dataclass(frozen=True)
-class Noted:
+class WithFindings:
     """What a method gives together with findings of its own, a tuple for each picture of the batch."""
 
     values: Tensor
-    notes: tuple[tuple[Finding, ...], ...]
+    findings: tuple[tuple[Finding, ...], ...]
 
 
 def examine(heatmap: Tensor) -> tuple[Finding, ...]:
@@ -67,8 +67,8 @@ def _border(heatmap: Tensor, high: float) -> tuple[Finding, ...]:
     return (Finding("border", found, "compare with another layer or a shifted crop before you believe it"),)
 
 
-def with_sign_notes(values: Tensor, clarity: Tensor) -> Noted:
+def with_sign_findings(values: Tensor, clarity: Tensor) -> WithFindings:
     """Maps that are principal components, with a finding where the sign is not clear (batch,)."""
     found = "the sign of this principal component is not clear, hot and cold may be exchanged"
     finding = Finding("sign-ambiguous", found, "compare with a gradient method")
-    return Noted(values, tuple((finding,) if one < UNCLEAR_SIGN else () for one in clarity.tolist()))
+    return WithFindings(values, tuple((finding,) if one < UNCLEAR_SIGN else () for one in clarity.tolist()))

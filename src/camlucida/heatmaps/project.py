@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 from camlucida.heatmaps.combine import resample
 
 
-def lay(heatmap: Tensor, frame: Frame) -> np.ndarray:
+def project_to_picture(heatmap: Tensor, frame: Frame) -> np.ndarray:
     """The map (height, width) laid over the whole picture, float32; NaN where the model's input is not."""
     laid = resample(heatmap.detach().cpu().float(), frame.picture, frame.cells.box, _picture(frame))
     return _only(laid.numpy().copy(), frame, EVEN.seen)
 
 
-def seen_only(laid: np.ndarray, frame: Frame) -> np.ndarray:
+def model_input_only(laid: np.ndarray, frame: Frame) -> np.ndarray:
     """What ``lay`` gives, NaN also where the model does not look at its input, as behind its last patch."""
     return _only(laid, frame, frame.cells.seen)
 

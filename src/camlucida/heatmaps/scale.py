@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ Scale = Literal["raw", "picture", "panel"]
 SCALES = get_args(Scale)
 
 
-def limit(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> list[float]:
+def full_colour_values(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> list[float]:
     """For each map (height, width) the value that is drawn as full colour, 0 for a map that has none.
 
     ``picture``: its own largest value. ``panel``: the largest of all maps, so that they can be compared.
@@ -28,7 +28,7 @@ def limit(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> lis
         OptionError: there is no such scale.
     """
     if scale not in SCALES:
-        raise OptionError(one_of("scale", scale, list(SCALES), f"it is one of {', '.join(SCALES)}"))
+        raise OptionError(unknown_name("scale", scale, list(SCALES), f"it is one of {', '.join(SCALES)}"))
     if scale == "raw":
         return [1.0] * len(heatmaps)
     peaks = [_peak(heatmap.abs() if signed else heatmap) for heatmap in heatmaps]

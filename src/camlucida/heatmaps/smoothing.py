@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 from camlucida.heatmaps.combine import resample
 from camlucida.images.frame import EVEN, Cells, size_of
 
@@ -25,15 +25,15 @@ VIEWS = len(FLIPS) * len(FACTORS)
 
 
 @dataclass(frozen=True)
-class Anchored:
+class AnchoredTarget:
     """A target of a view, fixed by the logits of the plain view at ``anchor`` in the batch."""
 
     target: Target
     anchor: int
 
-    def bind(self, outputs: Tensor, picture: int) -> Bound:
-        """``picture`` is the view's own place, which does not matter."""
-        del picture
+    def bind(self, outputs: Tensor, row: int) -> Bound:
+        """``row`` is the view's own place, which does not matter."""
+        del row
         return self.target.bind(outputs, self.anchor)
 
 
@@ -45,13 +45,15 @@ def checked(smooth: Sequence[Smooth]) -> tuple[Smooth, ...]:
     """
     for way in smooth:
         if way not in SMOOTHS:
-            raise OptionError(one_of("smoothing", way, list(SMOOTHS), f"it is one of {', '.join(SMOOTHS)}"))
+            raise OptionError(
+                unknown_name("smoothing", way, list(SMOOTHS), f"it is one of {', '.join(SMOOTHS)}")
+            )
     return tuple(dict.fromkeys(smooth))
 
 
-def views(picture: Tensor) -> list[Tensor]:
+def views(row: Tensor) -> list[Tensor]:
     """The six views of an input (channels, height, width): plain first, then scaled, then the same mirrored."""
-    return [(picture.flip(-1) if flip else picture) * factor for flip in FLIPS for factor in FACTORS]
+    return [(row.flip(-1) if flip else row) * factor for flip in FLIPS for factor in FACTORS]
 
 
 def merge(maps: Tensor, cells: Cells = EVEN) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def check_colormap(colormap: str) -> None:
 
     if colormap not in colormaps:
         hint = "matplotlib's are taken, such as turbo or RdBu_r"
-        raise OptionError(one_of("colormap", colormap, list(colormaps), hint))
+        raise OptionError(unknown_name("colormap", colormap, list(colormaps), hint))
 
 
 def _table(colormap: str) -> np.ndarray:

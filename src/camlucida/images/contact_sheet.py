@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-CELL = 288  # the longer side of the largest picture, in pixels
+TILE = 288  # the longer side of the largest picture, in pixels
 TEXT, GAP = 17, 12
 LINE = TEXT + 6
 SMALLEST = 15  # of a text that does not fit at its usual size
 
 
 @dataclass(frozen=True)
-class Cell:
+class Tile:
     """A picture and the lines under it; ``picture`` None leaves the cell empty."""
 
     picture: Image | None
     lines: tuple[str, ...] = ()
 
 
-def sheet(rows: Sequence[Sequence[Cell]], columns: Sequence[str], labels: Sequence[Sequence[str]]) -> Image:
+def sheet(rows: Sequence[Sequence[Tile]], columns: Sequence[str], labels: Sequence[Sequence[str]]) -> Image:
     """The grid of cells, ``columns`` over it, and over each row its ``labels`` on the left.
 
     Pictures keep their proportions; every cell is of the same size.
     """
     from PIL import Image, ImageDraw
 
-    width, height = _cell_size(rows)
+    width, height = _tile_size(rows)
     margin = _margin(labels)
     caption = LINE * max((len(cell.lines) for row in rows for cell in row), default=0)
     head = LINE + GAP // 2 if any(columns) else 0
@@ -56,10 +56,10 @@ def sheet(rows: Sequence[Sequence[Cell]], columns: Sequence[str], labels: Sequen
     return page
 
 
-def _cell_size(rows: Sequence[Sequence[Cell]]) -> tuple[int, int]:
-    """The smallest cell that holds every picture with its longer side at CELL pixels."""
+def _tile_size(rows: Sequence[Sequence[Tile]]) -> tuple[int, int]:
+    """The smallest cell that holds every picture with its longer side at TILE pixels."""
     sizes = [cell.picture.size for row in rows for cell in row if cell.picture is not None]
-    fitted = [_scaled(size, (CELL, CELL)) for size in sizes] or [(CELL, CELL)]
+    fitted = [_scaled(size, (TILE, TILE)) for size in sizes] or [(TILE, TILE)]
     return max(width for width, _ in fitted), max(height for _, height in fitted)
 
 

@@ -33,7 +33,7 @@ class Opened:
     """An upright RGB picture, and what there is to know of how its values were read."""
 
     picture: Image
-    notes: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def load(source: Any) -> Image:
@@ -195,22 +195,22 @@ def _of_array(array: Any) -> Opened:
     picture = Image.fromarray(array)
     found = _upright_rgb(picture, 1, None, "this array")
     doubtful = picture.mode == "RGBA" and not looks_like_alpha(picture)
-    return Opened(found.picture, ((unlikely_alpha(),) if doubtful else ()) + found.notes)
+    return Opened(found.picture, ((unlikely_alpha(),) if doubtful else ()) + found.findings)
 
 
 def _upright_rgb(picture: Image, orientation: int, bits: int | None, name: str) -> Opened:
     """A decoded picture turned as ``orientation`` says; ``bits`` are those its samples use, if known."""
-    notes: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
     if is_deep(picture):
         flat = eight_bits(picture, bits, name).convert("RGB")
     elif is_transparent(picture):
         extra = getattr(picture, "format", None) == TIFF.name and picture.mode in ("RGBA", "LA")
         if extra and not looks_like_alpha(picture):
-            flat, notes = without_alpha(picture), (band_left_out(),)
+            flat, findings = without_alpha(picture), (band_left_out(),)
         else:
             flat = on_white(picture)
     else:
         flat = picture.convert("RGB")
     upright = turned(flat, orientation)
     upright.info.clear()  # else it would be turned again when it is given anew
-    return Opened(upright, (*notes, *findings_of(upright)))
+    return Opened(upright, (*findings, *findings_of(upright)))

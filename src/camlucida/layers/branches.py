@@ -12,18 +12,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from camlucida.layers.paths import Graph, Numbered
-from camlucida.layers.survey import Place, Survey
+from camlucida.layers.survey import LayerCall, Survey
 
 MOST = 8  # layers in a set
 _OUT = "out"
 
 
-def branches(survey: Survey, candidates: Sequence[Place], most: int) -> list[list[Place]]:
+def branches(survey: Survey, candidates: Sequence[LayerCall], most: int) -> list[list[LayerCall]]:
     """Up to ``most`` sets among ``candidates`` (in the order in which they finish), the latest first."""
     fit = [place for place in candidates if place.edge is not None]
     by_edge = {place.edge: place for place in fit}  # of several with the same tensor the last
     edges = list(dict.fromkeys(place.edge for place in fit if place.edge is not None))
-    found: list[list[Place]] = []
+    found: list[list[LayerCall]] = []
     for members in _latest_cuts(survey.graph, edges):
         found.append([by_edge[edge] for edge in members])
         if len(found) == most:
@@ -63,7 +63,7 @@ def _nearest_cut(graph: Graph, edges: Sequence[Numbered]) -> list[Numbered]:
     return stopped if size <= MOST else []
 
 
-def only_scores(survey: Survey, place: Place) -> bool:
+def only_scores(survey: Survey, place: LayerCall) -> bool:
     """Whether a layer has a channel for each class, and no layer with weights comes behind it."""
     axes = {"NCHW": 1, "NHWC": 3, "channels-first tokens": 1}
     if place.shapes[0][axes.get(place.layouts[0].kind, 2)] != survey.classes or place.edge is None:

@@ -15,11 +15,11 @@ from torch import nn
 from camlucida.capture.layout import Kind, Layout
 from camlucida.errors import OutputError
 from camlucida.files import written_whole
-from camlucida.layers.probe import Judged, Verdict
+from camlucida.layers.probe import LayoutVerdict, Verdict
 
 
 @dataclass
-class Entry:
+class CachedLayers:
     """The default layers with what there is to know of the choice, and every layer that was judged.
 
     ``uneven`` says how the picture lies in the grid where it does not fill it; it is not kept on disk, where
@@ -28,7 +28,7 @@ class Entry:
 
     default: tuple[str, ...]
     remarks: tuple[str, ...]
-    judged: dict[str, Judged]
+    verdicts: dict[str, LayoutVerdict]
     uneven: str = ""
 
 
@@ -39,19 +39,19 @@ def folder() -> Path:
     return Path(own) if own else Path(base) / "camlucida"
 
 
-def load(key: Mapping[str, Any]) -> Entry | None:
+def load(key: Mapping[str, Any]) -> CachedLayers | None:
     """The entry for a model, None if there is none or it cannot be read: it is then made anew."""
     try:
         kept = json.loads(_file(key).read_text(encoding="utf-8"))
         if kept["key"] != _plain(key):
             return None
-        judged = {_text(name): _judged(one) for name, one in kept["judged"].items()}
-        return Entry(tuple(map(_text, kept["default"])), tuple(map(_text, kept["remarks"])), judged)
+        verdicts = {_text(name): _judged(one) for name, one in kept["judged"].items()}
+        return CachedLayers(tuple(map(_text, kept["default"])), tuple(map(_text, kept["remarks"])), verdicts)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _judged(kept: Any) -> Judged:
+def _judged(kept: Any) -> LayoutVerdict:
     """What is kept of a layer, if every part of it is of its kind; else a ValueError."""
     layout, verdict = kept["layout"], kept["verdict"]
     numbers = [*layout["grid"], layout["prefix"], layout["suffix"]]
@@ -61,7 +61,7 @@ def _judged(kept: Any) -> Judged:
     if not (whole and known and min(layout["grid"]) > 0 and all(type(one) in (int, float) for one in scores)):
         raise ValueError(f"no entry of a layer: {kept!r}")
     read = Layout(layout["kind"], (numbers[0], numbers[1]), numbers[2], numbers[3])
-    return Judged(read, verdict["verdict"], float(scores[0]), float(scores[1]))
+    return LayoutVerdict(read, verdict["verdict"], float(scores[0]), float(scores[1]))
 
 
 def _text(kept: Any) -> str:
@@ -70,22 +70,22 @@ def _text(kept: Any) -> str:
     return kept
 
 
-def fits(entry: Entry, module: nn.Module) -> bool:
+def fits(entry: CachedLayers, module: nn.Module) -> bool:
     """Whether all layers that the entry names are the module's."""
     names = {name for name, _ in module.named_modules()}
-    return names.issuperset(entry.default) and names.issuperset(entry.judged)
+    return names.issuperset(entry.default) and names.issuperset(entry.verdicts)
 
 
-def save(key: Mapping[str, Any], entry: Entry) -> None:
+def save(key: Mapping[str, Any], entry: CachedLayers) -> None:
     """Keep the entry; a cache that cannot be written to is none."""
-    judged = {
+    verdicts = {
         name: {
             "layout": asdict(one.layout),
-            "verdict": {"verdict": one.verdict, "score": one.score, "alive": one.alive},
+            "verdict": {"verdict": one.verdict, "score": one.score, "alive": one.live_fraction},
         }
-        for name, one in entry.judged.items()
+        for name, one in entry.verdicts.items()
     }
-    kept = {"key": _plain(key), "default": entry.default, "remarks": entry.remarks, "judged": judged}
+    kept = {"key": _plain(key), "default": entry.default, "remarks": entry.remarks, "judged": verdicts}
     try:
         with written_whole(_file(key), overwrite=True) as temporary:  # the folder is ours
             temporary.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -12,17 +12,17 @@ from camlucida.images import Size, size_of
 from camlucida.layers import cache
 from camlucida.layers.fingerprint import structure_of
 from camlucida.layers.other_input_size import grown
-from camlucida.layers.run_mode import Manner
+from camlucida.layers.run_mode import RunMode
 
 
-class Entries:
+class CacheEntries:
     """The entries of ``module``; ``key`` tells a model that a library names from all others."""
 
     def __init__(self, module: nn.Module, key: Mapping[str, Any] | None) -> None:
         self._module, self._key = module, key
-        self._by_size: dict[Size, cache.Entry] = {}
+        self._by_size: dict[Size, cache.CachedLayers] = {}
 
-    def at(self, like: Tensor, manner: Manner) -> cache.Entry:
+    def at(self, like: Tensor, manner: RunMode) -> cache.CachedLayers:
         """The entry for inputs like ``like`` (channels, height, width), empty where nothing is known yet.
 
         What is known from another size of input holds with this one's grids, where those are clear.
@@ -33,10 +33,10 @@ class Entries:
             if kept is None or not cache.fits(kept, self._module):
                 known = next((entry for entry in self._by_size.values() if entry.default), None)
                 kept = None if known is None else grown(self._module, like, known, manner)
-            self._by_size[size] = kept or cache.Entry((), (), {})
+            self._by_size[size] = kept or cache.CachedLayers((), (), {})
         return self._by_size[size]
 
-    def keep(self, like: Tensor, entry: cache.Entry) -> None:
+    def keep(self, like: Tensor, entry: cache.CachedLayers) -> None:
         """Write the entry to disk, where the model has a name."""
         if self._key:
             cache.save(self._key_for(like), entry)

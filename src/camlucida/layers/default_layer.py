@@ -14,37 +14,37 @@ from dataclasses import dataclass
 from camlucida.capture.layout import Layout
 from camlucida.errors import LayerError, setting
 from camlucida.layers.branches import branches, only_scores
-from camlucida.layers.live_positions import Look
-from camlucida.layers.probe import Judged
-from camlucida.layers.survey import Place, Survey
+from camlucida.layers.live_positions import LivePositions
+from camlucida.layers.probe import LayoutVerdict
+from camlucida.layers.survey import LayerCall, Survey
 
-ALIVE = 0.5  # share of positions with a gradient from which on a layer tells something
+MOSTLY_LIVE = 0.5  # share of positions with a gradient from which on a layer tells something
 _SMALL = 0.25  # share of the model's parameters up to which a part without positions is a pooling head
 _TRIED = 6  # candidates that the probe looks at in one forward, from the last
 _LATE, _EARLY = 2 / 3, 1 / 2  # depths
 _ALMOST = 0.9  # share of the paths
 # Share of the positions that count, and whether a map of class scores will do: a global maximum reads few
 # positions of each, and a small network may have nothing else.
-_STANDARDS = ((ALIVE, False), (1e-9, False), (1e-9, True))
+_STANDARDS = ((MOSTLY_LIVE, False), (1e-9, False), (1e-9, True))
 
 THOROUGH = 4  # draws of the probe where one has left a doubt
 
-Probe = Callable[[Mapping[str, Sequence[Layout]], int], dict[str, Judged]]
-LookAt = Callable[[Sequence[str]], Mapping[str, Look]]
+Probe = Callable[[Mapping[str, Sequence[Layout]], int], dict[str, LayoutVerdict]]
+FindLivePositions = Callable[[Sequence[str]], Mapping[str, LivePositions]]
 
 
 @dataclass(frozen=True)
-class Choice:
+class DefaultLayers:
     """The layers taken by default, more than one where branches run side by side, each with its layout.
 
     ``remarks`` are what there is to know of the choice.
     """
 
-    judged: Mapping[str, Judged]
+    verdicts: Mapping[str, LayoutVerdict]
     remarks: tuple[str, ...] = ()
 
 
-def choose(survey: Survey, probe: Probe, look: LookAt) -> Choice:
+def choose(survey: Survey, probe: Probe, look: FindLivePositions) -> DefaultLayers:
     """The layers to look at by default.
 
     Late layers that carry the whole score are tried before sets of layers, and early ones last.
@@ -72,41 +72,41 @@ def choose(survey: Survey, probe: Probe, look: LookAt) -> Choice:
         choice = _first_that_stands(survey, sets, probe, look, (least, class_maps)) if sets else None
         if choice:
             return choice
-    dead = bool(places) and all(looks[place.name].alive == 0 for place in places)
+    dead = bool(places) and all(looks[place.name].live_fraction == 0 for place in places)
     raise LayerError(_refusal(survey, places, dead))
 
 
 def _first_that_stands(
     survey: Survey,
-    sets: Sequence[list[Place]],
+    sets: Sequence[list[LayerCall]],
     probe: Probe,
-    look: LookAt,
-    standard: tuple[float, bool] = (ALIVE, False),
-) -> Choice | None:
+    look: FindLivePositions,
+    standard: tuple[float, bool] = (MOSTLY_LIVE, False),
+) -> DefaultLayers | None:
     """The first set that tells something and that the probe does not contradict, tried a few at a time."""
     for start in range(0, len(sets), _TRIED):
         tried = sets[start : start + _TRIED]
         looks = look([place.name for places in tried for place in places])
         fit = [places for places in tried if all(_tells(looks[place.name], *standard) for place in places)]
-        judged = probe({place.name: place.layouts for places in fit for place in places}, 1) if fit else {}
+        verdicts = probe({place.name: place.layouts for places in fit for place in places}, 1) if fit else {}
         for places in fit:
-            found = {place.name: judged[place.name] for place in places if place.name in judged}
+            found = {place.name: verdicts[place.name] for place in places if place.name in verdicts}
             if _stand(found, places) and any(one.verdict != "verified" for one in found.values()):
                 found = probe({place.name: place.layouts for place in places}, THOROUGH)
             if _stand(found, places):
-                return Choice(found, tuple(_remarks(survey, places)))
+                return DefaultLayers(found, tuple(_remarks(survey, places)))
     return None
 
 
-def _tells(look: Look, least: float, class_maps: bool) -> bool:
-    return look.alive >= least and (class_maps or not look.class_map)
+def _tells(look: LivePositions, least: float, class_maps: bool) -> bool:
+    return look.live_fraction >= least and (class_maps or not look.class_map)
 
 
-def _stand(found: Mapping[str, Judged], places: list[Place]) -> bool:
+def _stand(found: Mapping[str, LayoutVerdict], places: list[LayerCall]) -> bool:
     return len(found) == len(places) and all(one.verdict != "contradicted" for one in found.values())
 
 
-def candidates(survey: Survey) -> list[Place]:
+def candidates(survey: Survey) -> list[LayerCall]:
     """The layers that may be looked at, in order; of several that return the same, the one named shortest."""
     fit = [
         (i, place)
@@ -117,16 +117,16 @@ def candidates(survey: Survey) -> list[Place]:
         and not _in_a_pooling_head(i, survey)
         and not _resampled(place, survey)
     ]
-    shortest: dict[tuple[int, ...], Place] = {}
+    shortest: dict[tuple[int, ...], LayerCall] = {}
     for _, place in fit:
-        known = shortest.get(place.same)
+        known = shortest.get(place.value_ids)
         if known is None or place.name.count(".") < known.name.count("."):
-            shortest[place.same] = place
-    last = {place.same: i for i, place in fit}
-    return [shortest[same] for same in sorted(shortest, key=lambda same: last[same])]
+            shortest[place.value_ids] = place
+    last = {place.value_ids: i for i, place in fit}
+    return [shortest[value_ids] for value_ids in sorted(shortest, key=lambda value_ids: last[value_ids])]
 
 
-def nearest(survey: Survey, name: str, look: LookAt) -> str | None:
+def nearest(survey: Survey, name: str, look: FindLivePositions) -> str | None:
     """The layer that may be looked at and finishes closest to the one called ``name``."""
     order = {place.name: i for i, place in enumerate(survey.places)}
     places = candidates(survey)
@@ -140,7 +140,7 @@ def nearest(survey: Survey, name: str, look: LookAt) -> str | None:
     return None
 
 
-def depth(survey: Survey, place: Place) -> float:
+def depth(survey: Survey, place: LayerCall) -> float:
     """How far in the network a layer lies, from 0 to 1."""
     return (survey.places.index(place) + 1) / len(survey.places)
 
@@ -150,25 +150,25 @@ def _in_a_pooling_head(index: int, survey: Survey) -> bool:
     place = survey.places[index]
     return any(
         place.name.startswith(f"{part.name}.")
-        and part.begun <= index
-        and not any(_has_grid(same, survey) for same in part.same)
-        and any(_has_grid(same, survey) for same in part.takes)
+        and part.finished_before <= index
+        and not any(_has_grid(value_ids, survey) for value_ids in part.value_ids)
+        and any(_has_grid(value_ids, survey) for value_ids in part.takes)
         and part.parameters <= _SMALL
         for part in survey.places[index + 1 :]
     )
 
 
-def _has_grid(same: int, survey: Survey) -> bool:
-    return any(place.layouts for place in survey.places if place.same == (same,))
+def _has_grid(value_ids: int, survey: Survey) -> bool:
+    return any(place.layouts for place in survey.places if place.value_ids == (value_ids,))
 
 
-def _resampled(place: Place, survey: Survey) -> bool:
+def _resampled(place: LayerCall, survey: Survey) -> bool:
     """Whether a pool or a resize made this of another grid: one finer, or that no stride leads to it from."""
     if place.parameters or place.layouts[0].kind != "NCHW":
         return False
-    taken = [(same,) for same in place.takes]
+    taken = [(value_ids,) for value_ids in place.takes]
     before = next(
-        (one.shapes[0] for one in survey.places if one.same in taken and len(one.shapes[0]) == 4), None
+        (one.shapes[0] for one in survey.places if one.value_ids in taken and len(one.shapes[0]) == 4), None
     )
     if before is None:
         return False
@@ -178,7 +178,7 @@ def _resampled(place: Place, survey: Survey) -> bool:
     )
 
 
-def _remarks(survey: Survey, places: list[Place]) -> Iterable[str]:
+def _remarks(survey: Survey, places: list[LayerCall]) -> Iterable[str]:
     share = sum(place.paths for place in places) / survey.paths
     early = depth(survey, places[-1]) < _LATE
     if len(places) > 1:
@@ -192,7 +192,7 @@ def _remarks(survey: Survey, places: list[Place]) -> Iterable[str]:
         )
 
 
-def _refusal(survey: Survey, tried: Sequence[Place], dead: bool) -> str:
+def _refusal(survey: Survey, tried: Sequence[LayerCall], dead: bool) -> str:
     """Why nothing can be looked at; ``dead``: no gradient reaches any of the layers that were tried."""
     hint = f"name one ({setting('layers', 'NAME')}), `camlucida layers MODEL` lists them"
     unseen = next((place for place in reversed(survey.places) if place.hidden), None)

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.borrow import in_this_thread, lent
-from camlucida.capture.hooks import hooked, tensors_in
+from camlucida.capture.borrow import borrowed, in_this_thread
+from camlucida.capture.hooks import add_forward_hook, float_tensors_in
 from camlucida.capture.layout import Layout
 from camlucida.layers.perturbation import BANDS, PICTURES
-from camlucida.layers.probe import Judged, probe
-from camlucida.layers.run_mode import Manner
-from camlucida.layers.survey import Place, Survey
+from camlucida.layers.probe import LayoutVerdict, probe
+from camlucida.layers.run_mode import RunMode
+from camlucida.layers.survey import LayerCall, Survey
 
 _FEWEST = 8  # rows or columns from which on the edges are told well enough
 _FEW = 8  # channels that are looked at: a first layer's output is large
@@ -34,8 +34,8 @@ def probe_evenly(
     layouts: Mapping[str, Sequence[Layout]],
     draws: int,
     seen: Survey,
-    manner: Manner,
-) -> tuple[dict[str, Judged], str]:
+    manner: RunMode,
+) -> tuple[dict[str, LayoutVerdict], str]:
     """``probe``, and in its runs how the picture lies in the grid, in words; "" where it fills that evenly.
 
     Raises:
@@ -44,12 +44,12 @@ def probe_evenly(
     early = _early(seen)
     if early is None:
         return probe(module, like, layouts, draws, manner), ""
-    with lent(module), _kept(module, early) as kept:
-        judged = probe(module, like, layouts, draws, manner)
-    return judged, _said(kept[:PICTURES])
+    with borrowed(module), _kept(module, early) as kept:
+        verdicts = probe(module, like, layouts, draws, manner)
+    return verdicts, _said(kept[:PICTURES])
 
 
-def _early(seen: Survey) -> Place | None:
+def _early(seen: Survey) -> LayerCall | None:
     """The first layer with weights and a clear grid, if that is fine enough; past any that keep the size."""
     fit = [
         place
@@ -62,15 +62,15 @@ def _early(seen: Survey) -> Place | None:
 
 
 @contextmanager
-def _kept(module: nn.Module, place: Place) -> Iterator[list[Tensor]]:
+def _kept(module: nn.Module, place: LayerCall) -> Iterator[list[Tensor]]:
     """While entered, what the layer returns of each picture, (channels, height, width) of a few channels."""
     kept: list[Tensor] = []
 
     def keep(_part: nn.Module, _args: Any, output: Any) -> None:
         if len(kept) < PICTURES:
-            kept.append(tensors_in(output)[0].detach()[0, :_FEW].float().cpu())
+            kept.append(float_tensors_in(output)[0].detach()[0, :_FEW].float().cpu())
 
-    handle = hooked(module.get_submodule(place.name), in_this_thread(keep))
+    handle = add_forward_hook(module.get_submodule(place.name), in_this_thread(keep))
     try:
         yield kept
     finally:

@@ -10,28 +10,28 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from camlucida.capture.custom_layout import Read, Reshaped
+from camlucida.capture.custom_layout import CustomLayout, LayoutReader
 from camlucida.capture.layout import Layout
 from camlucida.capture.strides import Strides
-from camlucida.errors import LayerError, one_of
+from camlucida.errors import LayerError, unknown_name
 from camlucida.findings import Finding, layer_chosen, layout_unsure, uneven_grid
 from camlucida.images import Size, size_of
-from camlucida.layers.cache_entries import Entries
-from camlucida.layers.default_layer import THOROUGH, Choice, choose, nearest
+from camlucida.layers.cache_entries import CacheEntries
+from camlucida.layers.default_layer import THOROUGH, DefaultLayers, choose, nearest
 from camlucida.layers.evenness import probe_evenly
 from camlucida.layers.fingerprint import Changes
 from camlucida.layers.layer_errors import changed, offered, without_gradient, without_positions
-from camlucida.layers.live_positions import Look, Seen, look
-from camlucida.layers.probe import Judged
+from camlucida.layers.live_positions import LivePositions, SurveyedModel, find_live_positions
+from camlucida.layers.probe import LayoutVerdict
 from camlucida.layers.repeatability import not_the_same
-from camlucida.layers.run_mode import MANNERS, Manner, Refused, refusal
+from camlucida.layers.run_mode import RUN_MODES, Refused, RunMode, refusal
 from camlucida.layers.survey import Logits, Survey, survey
 
 T = TypeVar("T")
 _KEPT = 4  # sizes of input whose surveys are kept in memory
 
 
-class Known:
+class LayerInspector:
     """The layers of ``module``.
 
     With a ``key``, which tells a named model from all others, what is found out is kept on disk too. ``read``
@@ -44,19 +44,19 @@ class Known:
         module: nn.Module,
         logits_of: Logits,
         key: Mapping[str, Any] | None = None,
-        read: Read | None = None,
+        read: LayoutReader | None = None,
         embeds: bool = False,
     ) -> None:
         self._module, self._logits_of, self._read = module, logits_of, read
-        self._entries = Entries(module, key)
-        self._seen: OrderedDict[Size, Seen] = OrderedDict()
+        self._entries = CacheEntries(module, key)
+        self._seen: OrderedDict[Size, SurveyedModel] = OrderedDict()
         self._changes = Changes(module)
         self._embeds = embeds
         self.strides: dict[Size, Strides] = {}
-        self.manner: Manner = MANNERS[0]
+        self.manner: RunMode = RUN_MODES[0]
         self.findings: tuple[Finding, ...] = ()
 
-    def default(self, like: Tensor) -> Choice:
+    def default(self, like: Tensor) -> DefaultLayers:
         """The layers to look at when none is named, for inputs like ``like`` (channels, height, width).
 
         Raises:
@@ -64,16 +64,16 @@ class Known:
         """
         return self._again_if_changed(partial(self._default, like))
 
-    def _default(self, like: Tensor) -> Choice:
+    def _default(self, like: Tensor) -> DefaultLayers:
         entry = self._entries.at(like, self.manner)
         if not entry.default:
             choice = choose(self.survey(like), partial(self._probe, like), partial(self.look, like))
-            entry.default, entry.remarks = tuple(choice.judged), choice.remarks
-            entry.judged.update(choice.judged)
+            entry.default, entry.remarks = tuple(choice.verdicts), choice.remarks
+            entry.verdicts.update(choice.verdicts)
             self._entries.keep(like, entry)
-        return Choice({name: entry.judged[name] for name in entry.default}, entry.remarks)
+        return DefaultLayers({name: entry.verdicts[name] for name in entry.default}, entry.remarks)
 
-    def judged(self, name: str, like: Tensor) -> Judged | None:
+    def verdict_of(self, name: str, like: Tensor) -> LayoutVerdict | None:
         """What the layer called ``name`` returns, and how sure that is; None if it does not return one tensor,
         once, of which the capture says more.
 
@@ -81,11 +81,11 @@ class Known:
             LayerError: there is no such layer, or it has no positions.
         """
         self.check(name)
-        return self._again_if_changed(partial(self._judged, name, like))
+        return self._again_if_changed(partial(self._verdict_of, name, like))
 
-    def _judged(self, name: str, like: Tensor) -> Judged | None:
+    def _verdict_of(self, name: str, like: Tensor) -> LayoutVerdict | None:
         entry = self._entries.at(like, self.manner)
-        if name not in entry.judged:
+        if name not in entry.verdicts:
             seen = self.survey(like)
             place = next((place for place in seen.places if place.name == name), None)
             if place is not None and len(place.shapes) == 1 and place.calls == 1:
@@ -95,9 +95,9 @@ class Known:
                 if name not in found or found[name].verdict == "contradicted":
                     offer = self._offer(name, like)
                     raise LayerError(without_positions(seen, name, found.get(name), offer))
-                entry.judged.update(found)
+                entry.verdicts.update(found)
                 self._entries.keep(like, entry)
-        return entry.judged.get(name)
+        return entry.verdicts.get(name)
 
     def check(self, name: str) -> str:
         """``name``, if the model has such a layer.
@@ -107,26 +107,26 @@ class Known:
         """
         names = [known for known, _ in self._module.named_modules() if known]
         if name not in names:
-            raise LayerError(one_of("layer", name, names, "`camlucida layers MODEL` lists them all"))
+            raise LayerError(unknown_name("layer", name, names, "`camlucida layers MODEL` lists them all"))
         return name
 
     def _check_gradient(self, name: str, like: Tensor) -> None:
         """Refuse a layer on no position of which the score depends."""
-        judged = self._judged(name, like)
-        if judged is None:
+        found = self._verdict_of(name, like)
+        if found is None:
             return
-        grid, others = judged.layout.grid, judged.layout.prefix + judged.layout.suffix
-        if judged.alive * (grid[0] * grid[1] + others) < others + 0.5:
+        grid, others = found.layout.grid, found.layout.prefix + found.layout.suffix
+        if found.live_fraction * (grid[0] * grid[1] + others) < others + 0.5:
             raise LayerError(without_gradient(name, self._offer(name, like)))
 
     def survey(self, like: Tensor) -> Survey:
         """All layers."""
         return self._seen_at(like).survey
 
-    def _seen_at(self, like: Tensor) -> Seen:
+    def _seen_at(self, like: Tensor) -> SurveyedModel:
         size = size_of(like)
         if size not in self._seen:
-            self._seen[size] = Seen(survey(self._module, like, self._logits_of))
+            self._seen[size] = SurveyedModel(survey(self._module, like, self._logits_of))
             manner = self._seen[size].survey.manner
             self.manner = replace(manner, recording=manner.recording or self.manner.recording)
             while len(self._seen) > _KEPT:
@@ -134,12 +134,12 @@ class Known:
         self._seen.move_to_end(size)
         return self._seen[size]
 
-    def look(self, like: Tensor, names: Sequence[str]) -> Mapping[str, Look]:
+    def look(self, like: Tensor, names: Sequence[str]) -> Mapping[str, LivePositions]:
         """On how many positions of these layers the score depends; each is looked at once."""
         seen = self._seen_at(like)
         new = [name for name in dict.fromkeys(names) if name not in seen.looks]
         if new:
-            run = partial(look, self._module, like, self._logits_of, seen.survey, new)
+            run = partial(find_live_positions, self._module, like, self._logits_of, seen.survey, new)
             found = self._in_some_manner(like, run)
             seen.looks |= {
                 name: replace(one, class_map=one.class_map and not self._embeds)
@@ -150,7 +150,7 @@ class Known:
                 self.manner = replace(self.manner, single=alone or self.manner.single)
         return seen.looks
 
-    def look_at(
+    def verify(
         self, names: Sequence[str], like: Tensor, needs: Collection[str], chosen: bool = True
     ) -> dict[str, tuple[Finding, ...]]:
         """Make sure of layers before a capture with such ``needs``, and say what there is to know of each.
@@ -161,48 +161,50 @@ class Known:
             LayerError: one has no positions, or no gradient where that is needed.
         """
         self._forget_if_rebuilt()
-        notes: dict[str, tuple[Finding, ...]] = {}
+        findings: dict[str, tuple[Finding, ...]] = {}
         for name in names:
-            judged = None if self._read else self.judged(name, like)
-            if judged is None:
+            found = None if self._read else self.verdict_of(name, like)
+            if found is None:
                 continue
             entry = self._entries.at(like, self.manner)
             if "gradients" in needs and not (name in entry.default and len(entry.default) > 1):
                 self._again_if_changed(partial(self._check_gradient, name, like))
-            sure = judged.verdict == "verified"
-            unsure = [] if sure else [layout_unsure(name, str(judged.layout), judged.verdict)]
+            sure = found.verdict == "verified"
+            unsure = [] if sure else [layout_unsure(name, str(found.layout), found.verdict)]
             unsure += [uneven_grid(entry.uneven)] if entry.uneven else []
             remarks = entry.remarks if chosen and name in entry.default else ()
-            notes[name] = (*unsure, *(layer_chosen(name, one) for one in remarks), *self.findings)
+            findings[name] = (*unsure, *(layer_chosen(name, one) for one in remarks), *self.findings)
         if "bias_terms" in needs:
             self.default(like)
-        return notes
+        return findings
 
-    def layout_of(self, like: Tensor, name: str, tensor: Tensor) -> Layout | Reshaped:
-        """The layout of what the layer has returned, a batch, once ``look_at`` has been called.
+    def layout_of(self, like: Tensor, name: str, tensor: Tensor) -> Layout | CustomLayout:
+        """The layout of what the layer has returned, a batch, once ``verify`` has been called.
 
         Raises:
             LayerError: it returns something else than before.
         """
         if self._read:
             return self._read(name, tensor, size_of(like))
-        layout = self._entries.at(like, self.manner).judged[name].layout
+        layout = self._entries.at(like, self.manner).verdicts[name].layout
         if not layout.fits(tuple(tensor.shape)):
             raise LayerError(changed(name, tuple(tensor.shape), layout))
         return layout
 
-    def all(self, like: Tensor) -> dict[str, Judged]:
+    def all(self, like: Tensor) -> dict[str, LayoutVerdict]:
         """What the probe says of every layer that may have positions."""
         places = [place for place in self.survey(like).places if place.layouts and place.calls == 1]
         return self._probe(like, {place.name: place.layouts for place in places}, 1)
 
-    def _probe(self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int) -> dict[str, Judged]:
+    def _probe(
+        self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int
+    ) -> dict[str, LayoutVerdict]:
         looks = self.look(like, list(layouts))
         run = partial(probe_evenly, self._module, like, layouts, draws, self.survey(like))
         found, self._entries.at(like, self.manner).uneven = self._in_some_manner(like, run)
-        return {name: replace(one, alive=looks[name].alive) for name, one in found.items()}
+        return {name: replace(one, live_fraction=looks[name].live_fraction) for name, one in found.items()}
 
-    def _in_some_manner(self, like: Tensor, do: Callable[[Manner], T]) -> T:
+    def _in_some_manner(self, like: Tensor, do: Callable[[RunMode], T]) -> T:
         """What ``do`` gives; with gradients recording where the model asks for them.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from camlucida.capture.layout import Layout
-from camlucida.layers.probe import Judged
+from camlucida.layers.probe import LayoutVerdict
 from camlucida.layers.survey import Survey
 from camlucida.layers.trace import Shape
 
@@ -17,7 +17,7 @@ def offered(near: str | None) -> str:
     )
 
 
-def without_positions(seen: Survey, name: str, found: Judged | None, offer: str) -> str:
+def without_positions(seen: Survey, name: str, found: LayoutVerdict | None, offer: str) -> str:
     """Of a layer whose shape is no grid's, or whose numbers do not lie as the shape suggests."""
     shape = next(place.shapes[0] for place in seen.places if place.name == name)
     size = f"{seen.size[0]}×{seen.size[1]}"

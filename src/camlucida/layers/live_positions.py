@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.borrow import lent
-from camlucida.capture.hooks import tapped
+from camlucida.capture.borrow import borrowed
+from camlucida.capture.hooks import record_outputs
 from camlucida.capture.layout import Layout
 from camlucida.errors import is_out_of_memory
 from camlucida.layers.repeatability import alike
-from camlucida.layers.run_mode import Manner, run
+from camlucida.layers.run_mode import RunMode, run_model
 from camlucida.layers.survey import Logits, Survey, shown
 from camlucida.layers.trace import traced
 
@@ -21,35 +21,35 @@ _APART = 1e-3  # of the logits' spread, by which a pooled map may differ by roun
 
 
 @dataclass(frozen=True)
-class Look:
-    """``alive`` is the share of a layer's positions on which the score depends.
+class LivePositions:
+    """``live_fraction`` is the share of a layer's positions on which the score depends.
 
     ``class_map`` says that the channels are the classes: pooled over positions they are the output.
     """
 
-    alive: float
+    live_fraction: float
     class_map: bool = False
 
 
 @dataclass
-class Seen:
+class SurveyedModel:
     """What was seen of a model with inputs of one size: all layers, and some of them more closely."""
 
     survey: Survey
-    looks: dict[str, Look] = field(default_factory=dict)
+    looks: dict[str, LivePositions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Looks:
+class LivePositionsOfLayers:
     """By the names of layers; ``apart`` says that the logits were others than before, for the same input."""
 
-    layers: dict[str, Look]
+    layers: dict[str, LivePositions]
     apart: bool
 
 
-def look(
-    module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, names: Collection[str], manner: Manner
-) -> Looks:
+def find_live_positions(
+    module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, names: Collection[str], manner: RunMode
+) -> LivePositionsOfLayers:
     """Run ``module`` once more, on one input, and back to the earliest of these layers.
 
     Raises:
@@ -57,7 +57,7 @@ def look(
     """
     layouts = {place.name: place.layouts for place in seen.places if place.name in names}
     scoring = _scoring(seen)
-    with lent(module), torch.enable_grad():
+    with borrowed(module), torch.enable_grad():
         try:
             found = _look(module, shown(like, 1, manner), logits_of, (seen, manner), layouts)
         except RuntimeError as error:
@@ -65,9 +65,9 @@ def look(
                 raise
             with traced(module, copies=True):
                 found = _look(module, shown(like, 1, manner), logits_of, (seen, manner), layouts)
-    same = {place.name: place.same for place in seen.places}
+    value_ids = {place.name: place.value_ids for place in seen.places}
     layers = {
-        name: replace(one, class_map=one.class_map and same[name] in scoring)
+        name: replace(one, class_map=one.class_map and value_ids[name] in scoring)
         for name, one in found.layers.items()
     }
     return replace(found, layers=layers)
@@ -77,19 +77,21 @@ def _look(
     module: nn.Module,
     inputs: Tensor,
     logits_of: Logits,
-    seen: tuple[Survey, Manner],
+    seen: tuple[Survey, RunMode],
     layouts: Mapping[str, Sequence[Layout]],
-) -> Looks:
-    with tapped(module, list(layouts)) as caught:
-        logits = logits_of(run(module, inputs, seen[1]))
+) -> LivePositionsOfLayers:
+    with record_outputs(module, list(layouts)) as caught:
+        logits = logits_of(run_model(module, inputs, seen[1]))
     kept = {name: tensors[0] for name, tensors in caught.items() if len(tensors) == 1}
     gradients = _gradients(logits, kept, {place.name for place in seen[0].places if place.paths})
     plain = logits.detach()[0]
     found = {
-        name: Look(_alive(gradients.get(name)), _is_class_map(kept[name].detach(), layouts[name][0], plain))
+        name: LivePositions(
+            _live_fraction(gradients.get(name)), _is_class_map(kept[name].detach(), layouts[name][0], plain)
+        )
         for name in kept
     }
-    return Looks(found, apart=not alike(seen[0].logits.to(plain), plain))
+    return LivePositionsOfLayers(found, apart=not alike(seen[0].logits.to(plain), plain))
 
 
 def _scoring(seen: Survey) -> set[tuple[int, ...]]:
@@ -97,9 +99,9 @@ def _scoring(seen: Survey) -> set[tuple[int, ...]]:
 
     A map of class scores is made so; what a backbone without a head pools ends in a sum or a normalisation.
     """
-    of_weights = {place.same for place in seen.places if place.module.startswith(("Conv", "Linear"))}
+    of_weights = {place.value_ids for place in seen.places if place.module.startswith(("Conv", "Linear"))}
     behind = {
-        place.same
+        place.value_ids
         for place in seen.places
         if not place.parameters and len(place.takes) == 1 and tuple(place.takes) in of_weights
     }
@@ -126,7 +128,7 @@ def _gradients(logits: Tensor, kept: dict[str, Tensor], joined: Collection[str])
     return dict(zip(kept, found, strict=True))
 
 
-def _alive(gradient: Tensor | None) -> float:
+def _live_fraction(gradient: Tensor | None) -> float:
     """The share of places at which the gradient is not zero for all channels, wherever those lie."""
     if gradient is None:
         return 0.0

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from camlucida.capture.layout import Layout, readings
 from camlucida.images import size_of
-from camlucida.layers.inspector import Known
+from camlucida.layers.inspector import LayerInspector
 
 
-def operation_layouts(known: Known, like: Tensor) -> Callable[[Tensor, bool], Layout | None]:
+def operation_layouts(known: LayerInspector, like: Tensor) -> Callable[[Tensor, bool], Layout | None]:
     """What tells the layout of an operation's output, whose channels are last or second; None if it has no
     positions.
 
@@ -26,7 +26,7 @@ def operation_layouts(known: Known, like: Tensor) -> Callable[[Tensor, bool], La
     @cache
     def others() -> dict[int, Layout]:
         """By how many there are; looked up once for all operations of a run."""
-        default = known.default(like).judged.values()
+        default = known.default(like).verdicts.values()
         return {one.layout.prefix + one.layout.suffix: one.layout for one in default}
 
     def layout_of(tensor: Tensor, channels_last: bool) -> Layout | None:

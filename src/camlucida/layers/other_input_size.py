@@ -6,16 +6,16 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from camlucida.capture.borrow import in_this_thread, lent
-from camlucida.capture.hooks import hooked, tensors_in
+from camlucida.capture.borrow import borrowed, in_this_thread
+from camlucida.capture.hooks import add_forward_hook, float_tensors_in
 from camlucida.capture.layout import Layout, is_grid, readings
 from camlucida.images import size_of
-from camlucida.layers.cache import Entry
-from camlucida.layers.run_mode import Manner, Refused, run
+from camlucida.layers.cache import CachedLayers
+from camlucida.layers.run_mode import Refused, RunMode, run_model
 from camlucida.layers.trace import Shape
 
 
-def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entry | None:
+def grown(module: nn.Module, like: Tensor, known: CachedLayers, manner: RunMode) -> CachedLayers | None:
     """The entry with the grids that inputs like ``like`` (channels, height, width) give, from one forward.
 
     None where a layer returns something else now, where more than one grid would fit, or where the picture may
@@ -25,31 +25,33 @@ def grown(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> Entr
         return None
     shapes = _shapes(module, like, known, manner)
     size = size_of(like)
-    judged = {}
-    for name, one in known.judged.items():
+    verdicts = {}
+    for name, one in known.verdicts.items():
         layout = _grown(one.layout, shapes.get(name), size)
         if layout is not None:
-            judged[name] = replace(one, layout=layout)
-    resized = {name: one.layout.grid for name, one in judged.items() if not is_grid(one.layout.grid, size)}
-    if resized and all(known.judged[name].layout.grid == grid for name, grid in resized.items()):
+            verdicts[name] = replace(one, layout=layout)
+    resized = {name: one.layout.grid for name, one in verdicts.items() if not is_grid(one.layout.grid, size)}
+    if resized and all(known.verdicts[name].layout.grid == grid for name, grid in resized.items()):
         return None  # it resizes inside, and may pad
-    return Entry(known.default, known.remarks, judged) if set(known.default) <= set(judged) else None
+    return CachedLayers(known.default, known.remarks, verdicts) if set(known.default) <= set(verdicts) else None
 
 
-def _shapes(module: nn.Module, like: Tensor, known: Entry, manner: Manner) -> dict[str, Shape]:
+def _shapes(module: nn.Module, like: Tensor, known: CachedLayers, manner: RunMode) -> dict[str, Shape]:
     """What each known layer returns, of layers that return one tensor, once."""
-    found: dict[str, list[Shape]] = {name: [] for name in known.judged}
+    found: dict[str, list[Shape]] = {name: [] for name in known.verdicts}
 
     def noting(name: str):  # type: ignore[no-untyped-def]
         return in_this_thread(
-            lambda _part, _args, output: found[name].extend(tuple(one.shape) for one in tensors_in(output))
+            lambda _part, _args, output: found[name].extend(
+                tuple(one.shape) for one in float_tensors_in(output)
+            )
         )
 
-    with lent(module):
+    with borrowed(module):
         for name in found:
-            hooked(module.get_submodule(name), noting(name))
+            add_forward_hook(module.get_submodule(name), noting(name))
         try:
-            run(module, like[None].clone(), manner)
+            run_model(module, like[None].clone(), manner)
         except Refused:
             return {}
     return {name: shapes[0] for name, shapes in found.items() if len(shapes) == 1}

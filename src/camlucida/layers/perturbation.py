@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from camlucida.layers.run_mode import MANNERS, Manner, base_of
+from camlucida.layers.run_mode import RUN_MODES, RunMode, base_input
 
 BANDS = 3  # in each direction
 PICTURES = 1 + 2 * BANDS
@@ -17,7 +17,7 @@ _STEP = 0.1  # of the noise's deviation: a larger change would drown small grids
 _SIGNAL = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
-def pictures(like: Tensor, draw: int = 0, manner: Manner = MANNERS[0]) -> Tensor:
+def pictures(like: Tensor, draw: int = 0, manner: RunMode = RUN_MODES[0]) -> Tensor:
     """(PICTURES, channels, height, width): noise, then with a little more in each row band and column band.
 
     Another ``draw`` is other noise. In place of noise it may be the picture itself, as the ``manner`` says.
@@ -25,7 +25,7 @@ def pictures(like: Tensor, draw: int = 0, manner: Manner = MANNERS[0]) -> Tensor
     generator = torch.Generator().manual_seed(7 + draw)
     noise = partial(torch.randn, *like.shape, generator=generator, dtype=torch.float64)
     step = _STEP * float(like.detach().double().std()) if manner.own else _STEP
-    base, found = base_of(like.detach().cpu(), noise(), manner), []
+    base, found = base_input(like.detach().cpu(), noise(), manner), []
     for axis in (1, 2):
         for number in range(BANDS):
             edges = [like.shape[axis] * step // BANDS for step in (number, number + 1)]

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.borrow import in_this_thread, lent
-from camlucida.capture.hooks import hooked, tensors_in
+from camlucida.capture.borrow import borrowed, in_this_thread
+from camlucida.capture.hooks import add_forward_hook, float_tensors_in
 from camlucida.capture.layout import Kind, Layout
 from camlucida.layers.perturbation import BANDS, Changes, changes, mean_of, pictures
 from camlucida.layers.position_orders import ORDERS, Order, columns, rows
-from camlucida.layers.run_mode import MANNERS, Manner, run
+from camlucida.layers.run_mode import RUN_MODES, RunMode, run_model
 
 Verdict = Literal["verified", "weak", "contradicted", "no-signal", "unverified"]
 
@@ -31,16 +31,16 @@ _LOCAL = 0.1  # share of the change below which it is next to the same for all t
 
 
 @dataclass(frozen=True)
-class Judged:
+class LayoutVerdict:
     """A layout, what the probe says of it, and how well it explains what changed (1 at best).
 
-    ``alive`` is the share of the positions on which the score depends.
+    ``live_fraction`` is the share of the positions on which the score depends.
     """
 
     layout: Layout
     verdict: Verdict
     score: float
-    alive: float = 1.0
+    live_fraction: float = 1.0
 
 
 def probe(
@@ -48,8 +48,8 @@ def probe(
     like: Tensor,
     layouts: Mapping[str, Sequence[Layout]],
     draws: int = 1,
-    manner: Manner = MANNERS[0],
-) -> dict[str, Judged]:
+    manner: RunMode = RUN_MODES[0],
+) -> dict[str, LayoutVerdict]:
     """Judge layers by name, each with the layouts that its shape allows, by one forward for each band.
 
     Only those are judged that return one tensor, once. ``like`` is an input (channels, height, width).
@@ -57,18 +57,18 @@ def probe(
     Raises:
         Refused: the model cannot be run so.
     """
-    told: dict[str, dict[Kind, list[Changes | None]]] = {name: {} for name in layouts}
-    with lent(module):
+    changes_by_kind: dict[str, dict[Kind, list[Changes | None]]] = {name: {} for name in layouts}
+    with borrowed(module):
         for draw in range(draws):
             seen = _seen(module, pictures(like, draw, manner), layouts, manner)
             for (name, kind), changed in seen.items():
-                told[name].setdefault(kind, []).append(changed)
-    judged = {name: _best(told[name], layouts[name]) for name in layouts}
-    return {name: one for name, one in judged.items() if one is not None}
+                changes_by_kind[name].setdefault(kind, []).append(changed)
+    verdicts = {name: _best(changes_by_kind[name], layouts[name]) for name in layouts}
+    return {name: one for name, one in verdicts.items() if one is not None}
 
 
 def _seen(
-    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], manner: Manner
+    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], manner: RunMode
 ) -> dict[tuple[str, Kind], Changes | None]:
     """What changes in each layer, by the kind of its layout.
 
@@ -81,7 +81,7 @@ def _seen(
         by_kind = {layout.kind: layout for layout in reversed(layouts[name])}
 
         def hook(_part: nn.Module, _args: Any, output: Any) -> None:
-            tensor = tensors_in(output)[0].detach()
+            tensor = float_tensors_in(output)[0].detach()
             kept[name].append(tensor.clone())
             if len(kept[name]) == len(shown):
                 parts = kept.pop(name)
@@ -91,46 +91,50 @@ def _seen(
 
         return hook
 
-    handles = [hooked(module.get_submodule(name), in_this_thread(keeping(name))) for name in layouts]
+    handles = [add_forward_hook(module.get_submodule(name), in_this_thread(keeping(name))) for name in layouts]
     try:
         for one in shown:
-            run(module, one[None].clone(), manner)
+            run_model(module, one[None].clone(), manner)
     finally:
         for handle in handles:
             handle.remove()
     return found
 
 
-def _best(told: Mapping[Kind, list[Changes | None]], layouts: Sequence[Layout]) -> Judged | None:
+def _best(
+    changes_by_kind: Mapping[Kind, list[Changes | None]], layouts: Sequence[Layout]
+) -> LayoutVerdict | None:
     """Of the kinds of layout that a shape allows, the likeliest that none clearly surpasses."""
-    best: Judged | None = None
+    best: LayoutVerdict | None = None
     for kind in dict.fromkeys(layout.kind for layout in layouts):
-        if kind in told:
-            one = judge(mean_of(told[kind]), [layout for layout in layouts if layout.kind == kind])
+        if kind in changes_by_kind:
+            one = score_layouts(
+                mean_of(changes_by_kind[kind]), [layout for layout in layouts if layout.kind == kind]
+            )
             clearly = best and one.score > best.score + _CLEARLY and _is_sure(one.score, one.layout)
             best = one if best is None or clearly else best
     return best
 
 
-def judge(changed: Changes | None, layouts: list[Layout]) -> Judged:
+def score_layouts(changed: Changes | None, layouts: list[Layout]) -> LayoutVerdict:
     """The layout, among those that a shape allows (likeliest first), that explains the changes best."""
     if changed is None:
-        return Judged(layouts[0], "no-signal", 0.0)
+        return LayoutVerdict(layouts[0], "no-signal", 0.0)
     strength = changed.strength
     score, layout = _placed(strength, layouts[0])
     for other in layouts[1:] if changed.local >= _LOCAL else ():
-        told, placed = _placed(strength, other)
-        if told > score + _CLEARLY and _is_sure(told, placed):
-            score, layout = told, placed
+        placed_score, placed = _placed(strength, other)
+        if placed_score > score + _CLEARLY and _is_sure(placed_score, placed):
+            score, layout = placed_score, placed
     image = layout.kind in ("NCHW", "NHWC")  # whose two axes speak for themselves, unless they are exchanged
     elsewhere = max(_score(strength, layout, order) for order in ([columns] if image else ORDERS))
     if elsewhere > max(score + _CLEARLY, _VERIFIED):
-        return Judged(layout, "contradicted", score)
+        return LayoutVerdict(layout, "contradicted", score)
     if score < _WEAK and changed.local < _LOCAL:
-        return Judged(layouts[0], "no-signal", score)
+        return LayoutVerdict(layouts[0], "no-signal", score)
     if score < _WEAK:
-        return Judged(layout, "unverified" if image else "contradicted", score)
-    return Judged(layout, "verified" if score >= _VERIFIED else "weak", score)
+        return LayoutVerdict(layout, "unverified" if image else "contradicted", score)
+    return LayoutVerdict(layout, "verified" if score >= _VERIFIED else "weak", score)
 
 
 def _is_sure(score: float, layout: Layout) -> bool:
@@ -164,14 +168,14 @@ def _centres(part: Tensor) -> Tensor:
     return (part * centre).sum(dim=0) / part.sum(dim=0).clamp(min=1e-12)
 
 
-def told(
-    module: nn.Module, like: Tensor, name: str, layout: Layout, manner: Manner = MANNERS[0]
+def responding_positions(
+    module: nn.Module, like: Tensor, name: str, layout: Layout, manner: RunMode = RUN_MODES[0]
 ) -> Tensor | None:
     """The row and the column that each position of a layer answers to, (2, height, width), from 0 to 1.
 
     None where the changes are lost in rounding.
     """
-    with lent(module):
+    with borrowed(module):
         seen = _seen(module, pictures(like, 0, manner), {name: [layout]}, manner)
     changed = seen[name, layout.kind]
     if changed is None:

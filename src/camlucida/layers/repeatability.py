@@ -5,24 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.borrow import lent
+from camlucida.capture.borrow import borrowed
 from camlucida.findings import Finding, draws_lots, leans_on_batch
-from camlucida.layers.run_mode import Manner, run
+from camlucida.layers.run_mode import RunMode, run_model
 from camlucida.layers.survey import BATCH, Logits, shown
 
 _APART = 1e-3  # of the logits' spread
 
 
-def repeats(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner) -> tuple[bool, bool]:
+def repeats(module: nn.Module, like: Tensor, logits_of: Logits, manner: RunMode) -> tuple[bool, bool]:
     """Whether the same input, run again alone, and run beside another, gives the same logits."""
-    with lent(module), torch.no_grad():
-        alone, again = (logits_of(run(module, shown(like, 1, manner), manner))[0] for _ in range(2))
-        beside = alone if manner.single else logits_of(run(module, shown(like, BATCH, manner), manner))[0]
+    with borrowed(module), torch.no_grad():
+        alone, again = (logits_of(run_model(module, shown(like, 1, manner), manner))[0] for _ in range(2))
+        beside = alone if manner.single else logits_of(run_model(module, shown(like, BATCH, manner), manner))[0]
     return alike(alone, again), alike(alone, beside)
 
 
 def not_the_same(
-    module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
+    module: nn.Module, like: Tensor, logits_of: Logits, manner: RunMode
 ) -> tuple[tuple[Finding, ...], bool]:
     """Why the same input has given two outputs, as findings, and whether pictures are to be run alone."""
     again, beside = repeats(module, like, logits_of, manner)

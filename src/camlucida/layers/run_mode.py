@@ -15,7 +15,7 @@ _LITTLE = 0.1  # of the picture's deviation
 
 
 @dataclass(frozen=True)
-class Manner:
+class RunMode:
     """``own``: on the user's picture with a little noise, not on noise. ``single``: one picture at a time.
 
     ``recording``: with gradients recording from the input on, since something in its forward asks for them.
@@ -27,8 +27,8 @@ class Manner:
 
 
 # In the order in which they are tried: what the model sees, how many at once, and whether it wants gradients.
-MANNERS = tuple(
-    Manner(own, single, recording)
+RUN_MODES = tuple(
+    RunMode(own, single, recording)
     for recording in (False, True)
     for single in (False, True)
     for own in (False, True)
@@ -43,7 +43,7 @@ class Refused(Exception):  # noqa: N818 - another manner is tried, and the last 
         self.kind, self.words = kind, words
 
 
-def base_of(like: Tensor, noise: Tensor, manner: Manner) -> Tensor:
+def base_input(like: Tensor, noise: Tensor, manner: RunMode) -> Tensor:
     """What to show in place of ``noise`` (channels, height, width), of unit deviation: that, or the picture.
 
     The user's picture stays within its own range, since some models check that.
@@ -54,7 +54,7 @@ def base_of(like: Tensor, noise: Tensor, manner: Manner) -> Tensor:
     return (picture + _LITTLE * picture.std() * noise).clamp(picture.min(), picture.max())
 
 
-def run(module: nn.Module, inputs: Tensor, manner: Manner) -> Any:
+def run_model(module: nn.Module, inputs: Tensor, manner: RunMode) -> Any:
     """The lent model's output for inputs (batch, channels, height, width).
 
     Raises:

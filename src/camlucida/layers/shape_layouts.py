@@ -9,7 +9,7 @@ from torch import nn
 
 from camlucida.capture.layout import Channels, Layout, readings
 from camlucida.images import Size
-from camlucida.layers.trace import Passed, Record, Shape
+from camlucida.layers.trace import CallRecord, Shape, TensorRecord
 
 # Operations that leave channels on their axis, by autograd's names, behind which a convolution is recognised.
 _KEEPING = (
@@ -22,7 +22,7 @@ _NEAR = 64  # operations
 _FIRST = ("out_channels", "num_features", "num_channels")  # of convolutions, batch norms and group norms
 
 
-def layouts_of(records: Sequence[Record], batch: int, size: Size) -> list[list[Layout]]:
+def layouts_of(records: Sequence[CallRecord], batch: int, size: Size) -> list[list[Layout]]:
     """For each call the layouts that its one output allows, the likeliest first.
 
     Where a convolution or a normalisation says by its own count of channels which axis those are on, that
@@ -40,37 +40,37 @@ def layouts_of(records: Sequence[Record], batch: int, size: Size) -> list[list[L
         shape = shapes[0]
         channels = _channels(records, place, known) if len(shape) == 4 else None
         if channels:
-            known[record.returns[0].same] = channels
+            known[record.returns[0].value_id] = channels
         attention = channels is None and len(shape) == 4 and shape[2] == shape[3] and shape[3] in tokens
         layouts = readings(shape, batch, size, channels)
         found.append([one for one in layouts if not (attention and one.kind == "NCHW")])
     return found
 
 
-def _shapes(record: Record) -> list[Shape]:
+def _shapes(record: CallRecord) -> list[Shape]:
     return [passed.shape for passed in record.returns]
 
 
-def _channels(records: Sequence[Record], place: int, known: dict[int, Channels]) -> Channels | None:
+def _channels(records: Sequence[CallRecord], place: int, known: dict[int, Channels]) -> Channels | None:
     """Whether the channels of a call's output are first or last, as far as modules say."""
     record = records[place]
     shape = record.returns[0].shape
     own = _own_channels(record.module, shape)
-    if own or record.returns[0].same in known:
-        return own or known[record.returns[0].same]
+    if own or record.returns[0].value_id in known:
+        return own or known[record.returns[0].value_id]
     if _convolved(record.returns[0]):
         return "first"
     # What a function has added up is no module's output: then the last one of that shape says it.
     same_shape = [one.returns[0] for one in reversed(records[:place]) if _shapes(one) == [shape]]
     for passed in [*(taken for taken in record.takes if len(taken.shape) == 4), *same_shape]:
-        channels = known.get(passed.same)
+        channels = known.get(passed.value_id)
         axis = 1 if channels == "first" else 3
         if channels and passed.shape[0] == shape[0] and passed.shape[axis] == shape[axis]:
             return channels
     return None
 
 
-def _convolved(passed: Passed) -> bool:
+def _convolved(passed: TensorRecord) -> bool:
     """Whether a convolution made a tensor, and nothing since has moved its channels."""
     node: Any = passed.edge[0] if passed.edge else None
     for _ in range(_NEAR):

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from camlucida.images import Size
 from camlucida.layers.default_layer import candidates
-from camlucida.layers.inspector import Known
+from camlucida.layers.inspector import LayerInspector
 
 
-def stages(known: Known, like: Tensor) -> list[str]:
+def stages(known: LayerInspector, like: Tensor) -> list[str]:
     """The last verified layer of each grid that all paths run through, the latest first.
 
     ``like`` is an input (channels, height, width).
@@ -19,7 +19,11 @@ def stages(known: Known, like: Tensor) -> list[str]:
     looks = known.look(like, [place.name for place in places])
     last: dict[Size, str] = {}
     for place in places:
-        if place.paths == seen.paths and looks[place.name].alive > 0 and not looks[place.name].class_map:
+        if (
+            place.paths == seen.paths
+            and looks[place.name].live_fraction > 0
+            and not looks[place.name].class_map
+        ):
             last[place.layouts[0].grid] = place.name
-    judged = {name: known.judged(name, like) for name in reversed(last.values())}
-    return [name for name, one in judged.items() if one and one.verdict == "verified"]
+    verdicts = {name: known.verdict_of(name, like) for name in reversed(last.values())}
+    return [name for name, one in verdicts.items() if one and one.verdict == "verified"]

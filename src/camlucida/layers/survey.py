@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from camlucida.capture.borrow import lent
+from camlucida.capture.borrow import borrowed
 from camlucida.capture.layout import Layout
 from camlucida.capture.random_draws import DrawWatch
 from camlucida.images import Size, size_of
 from camlucida.layers.paths import Graph, Numbered, Paths
-from camlucida.layers.run_mode import MANNERS, Manner, Refused, base_of, refusal, run
+from camlucida.layers.run_mode import RUN_MODES, Refused, RunMode, base_input, refusal, run_model
 from camlucida.layers.shape_layouts import layouts_of
-from camlucida.layers.trace import Record, Shape, traced
+from camlucida.layers.trace import CallRecord, Shape, traced
 
 BATCH = 2
 
@@ -27,22 +27,22 @@ Logits = Callable[[Any], Tensor]
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerCall:
     """One call of a layer, and how the score depends on it.
 
-    ``same`` numbers what it returns: equal numbers mean equal values; ``takes`` has the numbers of what it
-    takes, and ``begun`` how many calls had finished before it began. ``layouts`` are those that the shape of
-    its one output allows. ``paths`` counts those from the logits to the picture that run through it, or through
-    what it takes if it normalises that; ``edge`` is that tensor's. ``parameters`` is its share of the model's.
-    ``hidden`` says why what it returns cannot be looked at, where that is so.
+    ``value_ids`` number its outputs, ``takes`` its inputs: equal numbers mean equal values. ``finished_before``
+    counts the calls that had finished when this one began. ``layouts`` are those that the shape of its one
+    output allows. ``paths`` counts the paths from the logits to the input that run through its output, or,
+    for a normalisation, through its input; ``edge`` is that tensor's edge in autograd's graph. ``parameters``
+    is its share of the model's parameters. ``hidden`` says why its output cannot be read, or is empty.
     """
 
     name: str
     module: str  # its type
     shapes: tuple[Shape, ...]
-    same: tuple[int, ...]
+    value_ids: tuple[int, ...]
     takes: tuple[int, ...]
-    begun: int
+    finished_before: int
     calls: int
     layouts: tuple[Layout, ...]
     paths: int
@@ -60,12 +60,12 @@ class Survey:
     numbers.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[LayerCall, ...]
     paths: int
     graph: Graph
     logits: Tensor
     size: Size
-    manner: Manner
+    manner: RunMode
     drew: bool
 
     @property
@@ -73,11 +73,11 @@ class Survey:
         return len(self.logits)
 
 
-def shown(like: Tensor, count: int, manner: Manner) -> Tensor:
+def shown(like: Tensor, count: int, manner: RunMode) -> Tensor:
     """Inputs (count, channels, height, width) like ``like``; the first is the same whatever ``count``."""
     generator = torch.Generator().manual_seed(3)
     noise = [torch.randn(like.shape, generator=generator, dtype=torch.float64) for _ in range(count)]
-    return torch.stack([base_of(like.cpu(), one, manner) for one in noise]).to(like)
+    return torch.stack([base_input(like.cpu(), one, manner) for one in noise]).to(like)
 
 
 def survey(module: nn.Module, like: Tensor, logits_of: Logits) -> Survey:
@@ -89,8 +89,8 @@ def survey(module: nn.Module, like: Tensor, logits_of: Logits) -> Survey:
         ModelError: the model cannot be run.
     """
     why = Refused("", "")
-    with lent(module), torch.enable_grad():
-        for manner in MANNERS:
+    with borrowed(module), torch.enable_grad():
+        for manner in RUN_MODES:
             try:
                 return _surveyed(module, like, logits_of, manner)
             except Refused as refused:
@@ -98,13 +98,13 @@ def survey(module: nn.Module, like: Tensor, logits_of: Logits) -> Survey:
     raise refusal(module, like, why)
 
 
-def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner) -> Survey:
+def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: RunMode) -> Survey:
     size = size_of(like)
     batch = 1 if manner.single else BATCH
     inputs = source = shown(like, batch, manner).requires_grad_(True).clone()  # some write to their input
     light = nullcontext() if manner.recording else _saving_nothing()  # it may differentiate inside its forward
     with light, DrawWatch(module) as watch, traced(module) as records:
-        logits = logits_of(run(module, inputs, manner))
+        logits = logits_of(run_model(module, inputs, manner))
         paths = Paths(logits, source)
     logits = logits.detach()
     if len(logits) != batch and not manner.single:
@@ -115,7 +115,7 @@ def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: Manner
     total = max(1, sum(parameter.numel() for parameter in module.parameters()))
     found = layouts_of(records, batch, size)
     places = [
-        _place(record, layouts, paths, (calls[record.name], total))
+        _layer_call(record, layouts, paths, (calls[record.name], total))
         for record, layouts in zip(records, found, strict=True)
     ]
     return Survey(
@@ -138,16 +138,18 @@ def _saving_nothing() -> AbstractContextManager[None]:
     return saved_tensors_hooks(nothing, nothing)
 
 
-def _place(record: Record, layouts: Sequence[Layout], paths: Paths, counts: tuple[int, int]) -> Place:
+def _layer_call(
+    record: CallRecord, layouts: Sequence[Layout], paths: Paths, counts: tuple[int, int]
+) -> LayerCall:
     calls, total = counts
     edge = _way(record, paths)
-    return Place(
+    return LayerCall(
         name=record.name,
         module=type(record.module).__name__,
         shapes=tuple(passed.shape for passed in record.returns),
-        same=tuple(passed.same for passed in record.returns),
-        takes=tuple(passed.same for passed in record.takes),
-        begun=record.begun,
+        value_ids=tuple(passed.value_id for passed in record.returns),
+        takes=tuple(passed.value_id for passed in record.takes),
+        finished_before=record.finished_before,
         calls=calls,
         layouts=tuple(layouts),
         paths=paths.through(edge),
@@ -157,7 +159,7 @@ def _place(record: Record, layouts: Sequence[Layout], paths: Paths, counts: tupl
     )
 
 
-def _way(record: Record, paths: Paths) -> Any:
+def _way(record: CallRecord, paths: Paths) -> Any:
     """The edge of what the call returns, or of what it takes if it only normalises that.
 
     A normalisation has vectors for parameters and returns one tensor of the shape that it takes.

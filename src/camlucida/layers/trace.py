@@ -14,36 +14,36 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from camlucida.capture.borrow import in_this_thread
-from camlucida.capture.hooks import hidden, hooked, tensors_in
+from camlucida.capture.hooks import add_forward_hook, float_tensors_in, why_hidden
 from camlucida.layers.paths import Edge, edge_of
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Passed:
+class TensorRecord:
     """A floating-point tensor that went from module to module.
 
-    ``same`` numbers it: equal numbers mean the same values. ``edge`` is its place in autograd's graph.
+    ``value_id`` numbers it: equal numbers mean the same values. ``edge`` is its place in autograd's graph.
     """
 
     shape: Shape
-    same: int
+    value_id: int
     edge: Edge | None
 
 
 @dataclass(frozen=True)
-class Record:
-    """One finished call of one module; ``begun`` is how many calls had finished when it began.
+class CallRecord:
+    """One finished call of one module; ``finished_before`` is how many calls had finished when it began.
 
     ``hidden`` says why what it returns cannot be looked at, where that is so.
     """
 
     name: str
     module: nn.Module
-    takes: tuple[Passed, ...]
-    returns: tuple[Passed, ...]
-    begun: int
+    takes: tuple[TensorRecord, ...]
+    returns: tuple[TensorRecord, ...]
+    finished_before: int
     hidden: str = ""
 
 
@@ -83,31 +83,31 @@ def _version(tensor: Tensor) -> int:
 
 
 @contextmanager
-def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
+def traced(module: nn.Module, copies: bool = False) -> Iterator[list[CallRecord]]:
     """While entered, the lent ``module``'s calls in this thread are recorded, as they finish.
 
     Grad mode stays what it is on entering, also where the model itself switches it. With ``copies`` each
     module takes and hands on copies, so that code that writes to them does not spoil a backward.
     """
-    records, numbers = list[Record](), _Numbers()
-    open_calls: list[tuple[int, tuple[Passed, ...]]] = []
+    records, numbers = list[CallRecord](), _Numbers()
+    open_calls: list[tuple[int, tuple[TensorRecord, ...]]] = []
     recording = torch.is_grad_enabled()
 
     def before(_part: nn.Module, args: Any, kwargs: Any) -> Any:
         torch.set_grad_enabled(recording)
-        taken = tuple(_passed(numbers, one) for one in tensors_in((args, kwargs)))
+        taken = tuple(_passed(numbers, one) for one in float_tensors_in((args, kwargs)))
         open_calls.append((len(records), taken))
         return tree_map(partial(_copied, numbers), (args, kwargs)) if copies else None
 
     def after(name: str) -> Callable[..., Any]:
         def record(part: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-            begun, takes = open_calls.pop()
-            why = hidden(output)
-            returned = [] if why else tensors_in(output)
+            finished_before, takes = open_calls.pop()
+            why = why_hidden(output)
+            returned = [] if why else float_tensors_in(output)
             for one in returned:
-                _recognise(numbers, tensors_in((args, kwargs)), one)
+                _recognise(numbers, float_tensors_in((args, kwargs)), one)
             returns = tuple(_passed(numbers, one) for one in returned)
-            records.append(Record(name, part, takes, returns, begun, why))
+            records.append(CallRecord(name, part, takes, returns, finished_before, why))
             return tree_map(partial(_copied, numbers), output) if copies else None
 
         return record
@@ -117,7 +117,7 @@ def traced(module: nn.Module, copies: bool = False) -> Iterator[list[Record]]:
         if name:
             first = in_this_thread(before)
             handles.append(nn.Module.register_forward_pre_hook(part, first, with_kwargs=True))
-            handles.append(hooked(part, in_this_thread(after(name)), with_kwargs=True))
+            handles.append(add_forward_hook(part, in_this_thread(after(name)), with_kwargs=True))
     try:
         yield records
     finally:
@@ -133,8 +133,8 @@ def _copied(numbers: _Numbers, leaf: Any) -> Any:
     return copy
 
 
-def _passed(numbers: _Numbers, tensor: Tensor) -> Passed:
-    return Passed(tuple(tensor.shape), numbers.of(tensor), edge_of(tensor))
+def _passed(numbers: _Numbers, tensor: Tensor) -> TensorRecord:
+    return TensorRecord(tuple(tensor.shape), numbers.of(tensor), edge_of(tensor))
 
 
 def _recognise(numbers: _Numbers, taken: list[Tensor], returned: Tensor) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 from camlucida.heatmaps.components import centred, oriented, principal_component, sign_clarity
-from camlucida.heatmaps.examine import Noted, with_sign_notes
+from camlucida.heatmaps.examine import WithFindings, with_sign_findings
 from camlucida.methods.registry import method
 from camlucida.registry import Paper
 
@@ -34,7 +34,7 @@ _ROUNDING = 1e-14  # of a kernel's float64 values, a position
     signed=False,
     cost="1 forward",
 )
-def eigencam(activations: Activations) -> Noted:
+def eigencam(activations: Activations) -> WithFindings:
     """The first principal component of the activations, whatever the class.
 
     Channels are centred over positions first, as in a principal component analysis. The sign that the
@@ -56,7 +56,7 @@ def eigencam(activations: Activations) -> Noted:
     signed=False,
     cost="1 forward",
 )
-def eigengradcam(activations: Activations, gradients: Gradients) -> Noted:
+def eigengradcam(activations: Activations, gradients: Gradients) -> WithFindings:
     """The first principal component of activation times gradient.
 
     The sign: hot is where the products add up to evidence for the class (the hirescam map).
@@ -78,7 +78,7 @@ def eigengradcam(activations: Activations, gradients: Gradients) -> Noted:
     signed=False,
     cost="1 forward, more with many positions",
 )
-def kpcacam(activations: Activations, *, kernel: str = "sigmoid", gamma: float = 0.0) -> Noted:
+def kpcacam(activations: Activations, *, kernel: str = "sigmoid", gamma: float = 0.0) -> WithFindings:
     """The first component of a kernel principal component analysis of the activations, whatever the class.
 
     As eigencam, with positions compared by a kernel in place of the product of their channels: sigmoid
@@ -92,14 +92,14 @@ def kpcacam(activations: Activations, *, kernel: str = "sigmoid", gamma: float =
     import torch
 
     if kernel not in _KERNELS:
-        raise OptionError(one_of("kernel", kernel, list(_KERNELS), f"it is one of {', '.join(_KERNELS)}"))
+        raise OptionError(unknown_name("kernel", kernel, list(_KERNELS), f"it is one of {', '.join(_KERNELS)}"))
     points, finite = centred(activations)
     width = gamma or 1 / activations.shape[1]
     leading = torch.stack([_kernel_component(one, kernel, width) for one in points])  # one matrix at a time
     norm = activations.norm(dim=1)
     signed = oriented(leading, norm).where(finite.view(-1, 1), float("nan"))
     component = signed.view_as(norm).to(activations.dtype)
-    return with_sign_notes(component, sign_clarity(component, norm))
+    return with_sign_findings(component, sign_clarity(component, norm))
 
 
 @method(
@@ -116,7 +116,7 @@ def kpcacam(activations: Activations, *, kernel: str = "sigmoid", gamma: float =
     signed=False,
     cost="1 forward",
 )
-def segeigencam(activations: Activations, gradients: Gradients) -> Noted:
+def segeigencam(activations: Activations, gradients: Gradients) -> WithFindings:
     """The first principal component of activation times the magnitude of the gradient.
 
     The magnitude says how much a position matters and not for or against what, so that classes differ less
@@ -130,12 +130,12 @@ def segeigencam(activations: Activations, gradients: Gradients) -> Noted:
     low, high = component.amin(dim=(1, 2), keepdim=True), component.amax(dim=(1, 2), keepdim=True)
     turned = -low > high * (1 + _TIE)
     clarity = sign_clarity(component, strength).where(~turned.flatten(), 0)
-    return with_sign_notes(component.where(~turned, -component), clarity)
+    return with_sign_findings(component.where(~turned, -component), clarity)
 
 
-def _component(values: Tensor, towards: Tensor) -> Noted:
+def _component(values: Tensor, towards: Tensor) -> WithFindings:
     component = principal_component(values, towards)
-    return with_sign_notes(component, sign_clarity(component, towards))
+    return with_sign_findings(component, sign_clarity(component, towards))
 
 
 def _sigmoid(products: Tensor, gamma: float) -> Tensor:

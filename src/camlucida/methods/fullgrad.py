@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camlucida.findings import Finding
-from camlucida.heatmaps.examine import Noted
+from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods.registry import method
 from camlucida.registry import Paper
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 def fullgrad(
     inputs: Inputs, input_gradients: Gradients, bias_terms: tuple[Tensor, ...], unplaced: int
-) -> Noted:
+) -> WithFindings:
     """Input times gradient, and bias times gradient of every operation that adds a bias, laid over each other.
 
     Explicit biases (convolution, linear, layer and group norm) and the implicit one of batch norm. In a ReLU
@@ -50,7 +50,7 @@ def fullgrad(
         by_grid[grid] = _summed(term) + by_grid.get(grid, 0)
     for placed in by_grid.values():
         total = total + interpolate(placed, size, mode="bilinear", align_corners=False)
-    return Noted(total.squeeze(1), (_unplaced(unplaced),) * len(inputs))
+    return WithFindings(total.squeeze(1), (_unplaced(unplaced),) * len(inputs))
 
 
 def _summed(term: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import spoken
 from camlucida.findings import Finding
-from camlucida.heatmaps.examine import Noted
+from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods.registry import method
 from camlucida.registry import Paper
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from camlucida.types import Activations, Inputs, Run, Scores
+    from camlucida.types import Activations, Inputs, Scores, ScoreVariants
 
 
 @method(
@@ -39,11 +39,11 @@ def scorecam(
     activations: Activations,
     scores: Scores,
     inputs: Inputs,
-    score: Run,
+    score: ScoreVariants,
     *,
     channels: int = 128,
     align_corners: bool = False,
-) -> Noted:
+) -> WithFindings:
     """Each channel weighted by the score of the picture seen through it.
 
     A channel is upsampled to the input, scaled to 0…1 and multiplied with the input; the weights are the
@@ -54,15 +54,15 @@ def scorecam(
     align_corners: masks are stretched from corner to corner, as grad-cam does, and not laid as maps are drawn
     """
     weights = activations.new_zeros(len(activations), scores.shape[1], activations.shape[1])
-    notes = []
+    findings = []
     for picture, own in enumerate(activations):
         live, tried = _varying(own, channels)
-        notes.append(_left_out(live, len(tried)))
+        findings.append(_left_out(live, len(tried)))
         if len(tried):
             masked = _masked(inputs[picture], own[tried], align_corners)
             seen = score(masked, len(tried), picture)
             weights[picture, :, tried] = seen.softmax(dim=0).T.to(weights)
-    return Noted(weights, tuple(notes))
+    return WithFindings(weights, tuple(findings))
 
 
 @method(
@@ -78,7 +78,7 @@ def scorecam(
     signed=True,
     cost="1 run of what follows the layer, a channel",
 )
-def ablationcam(activations: Activations, scores: Scores, resume: Run) -> Tensor:
+def ablationcam(activations: Activations, scores: Scores, resume: ScoreVariants) -> Tensor:
     """Each channel weighted by what the score loses when the channel is set to zero.
 
     The weight is the loss divided by the magnitude of the score, so that a negative score does not turn the

@@ -13,7 +13,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
-from camlucida.registry import Option, Paper, called, import_all, settings_of, signature_of
+from camlucida.registry import Option, Paper, import_all, lookup, settings_of, signature_of
 
 Returns = Literal["contributions", "weights", "heatmap"]
 
@@ -22,7 +22,7 @@ Fusion = Literal["mean", "product"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Method:
     """All that is known of a method.
 
     ``returns`` says whether the function gives contributions (batch, channels, height, width), which the
@@ -62,7 +62,7 @@ class Entry:
         own = {name: settings[name] for name in signature_of(self.function)[1]}
         return self.function(*(getattr(captured, need) for need in self.needs), **own)
 
-    def aim(self, target: Any, settings: Mapping[str, Any], activation: str = "auto") -> Any:
+    def derive_target(self, target: Any, settings: Mapping[str, Any], activation: str = "auto") -> Any:
         """The target that the method explains when it is asked for ``target``.
 
         ``activation`` makes probabilities of the model's outputs, for a target that takes it.
@@ -96,7 +96,7 @@ class Facts(TypedDict):
     target: NotRequired[Callable[..., Any]]
 
 
-_ENTRIES: dict[str, Entry] = {}
+_METHODS: dict[str, Method] = {}
 
 
 def method(
@@ -105,12 +105,12 @@ def method(
     """Register the decorated function as the method ``name``."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        if name in _ENTRIES:
+        if name in _METHODS:
             raise ValueError(f"method {name!r} is registered twice, choose another name")
         needs, options = signature_of(function)
         if "target" in facts:
             options |= signature_of(facts["target"])[1]
-        _ENTRIES[name] = Entry(
+        _METHODS[name] = Method(
             name, function, family, needs, MappingProxyType(options), paper, returns, **facts
         )
         return function
@@ -119,17 +119,17 @@ def method(
 
 
 @cache
-def entries() -> Mapping[str, Entry]:
+def all_methods() -> Mapping[str, Method]:
     """All methods by name, in the order of their years, with the floors to compare with at the end."""
     import_all("camlucida.methods")
-    ordered = sorted(_ENTRIES.values(), key=lambda known: (known.family == "control", known.paper.year))
+    ordered = sorted(_METHODS.values(), key=lambda known: (known.family == "control", known.paper.year))
     return MappingProxyType({known.name: known for known in ordered})
 
 
-def entry(name: str) -> Entry:
+def get_method(name: str) -> Method:
     """The method called ``name``.
 
     Raises:
         OptionError: there is none; close names are offered.
     """
-    return called("method", name, entries())
+    return lookup("method", name, all_methods())

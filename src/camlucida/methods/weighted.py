@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import LayerError
 from camlucida.findings import no_curvature
-from camlucida.heatmaps.examine import Noted
+from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods.registry import method
 from camlucida.registry import Paper
 from camlucida.targets.derived import Residual
@@ -194,7 +194,7 @@ def gradcam_elementwise(activations: Activations, gradients: Gradients) -> Contr
     cost="1 forward, 2 backwards more",
     target=Residual,
 )
-def shapleycam(activations: Activations, gradients: Gradients, hessian_products: Gradients) -> Noted:
+def shapleycam(activations: Activations, gradients: Gradients, hessian_products: Gradients) -> WithFindings:
     """Each channel weighted by the mean of its gradient less half the Hessian times the activations.
 
     The Shapley values of the channels, where the score is taken by its Taylor expansion up to second order
@@ -204,4 +204,4 @@ def shapleycam(activations: Activations, gradients: Gradients, hessian_products:
     """
     weights = (gradients - hessian_products / 2).mean(dim=(2, 3), keepdim=True)
     flat = [not bool(one.any()) for one in hessian_products]
-    return Noted(weights * activations, tuple((no_curvature(),) if one else () for one in flat))
+    return WithFindings(weights * activations, tuple((no_curvature(),) if one else () for one in flat))

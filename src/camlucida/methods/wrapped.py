@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError
-from camlucida.methods.registry import entry, method
+from camlucida.methods.registry import get_method, method
 from camlucida.registry import Paper
 from camlucida.targets.derived import Finer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camlucida.types import Activations, Contributions, Gradients, Inputs, Make, Slopes, Weights
+    from camlucida.types import (
+        Activations,
+        Contributions,
+        Gradients,
+        Inputs,
+        MakeVariants,
+        VariantGradients,
+        Weights,
+    )
 
 
 @method(
@@ -79,7 +87,7 @@ def refinecam(activations: Activations, gradients: Gradients, *, base: str = "gr
 def smoothgradcam_plus_plus(
     activations: Activations,
     inputs: Inputs,
-    slopes: Slopes,
+    variant_gradients: VariantGradients,
     *,
     samples: int = 8,
     std: float = 0.15,
@@ -103,7 +111,7 @@ def smoothgradcam_plus_plus(
     masses = activations.clamp(min=0).sum(dim=(2, 3)).cpu().double()
     weights = []
     for picture, (shown, mass) in enumerate(zip(inputs, masses, strict=True)):
-        gradients = slopes(_noisy(shown, samples, std, seed), samples, picture)
+        gradients = variant_gradients(_noisy(shown, samples, std, seed), samples, picture)
         gradients = gradients.double()  # on the CPU; powers of what a softmax leaves are too small for float32
         first, second, third = (gradients.pow(power).mean(dim=0) for power in (1, 2, 3))
         alpha = second / (2 * second + mass[:, None, None] * third.clamp(min=0))
@@ -113,7 +121,7 @@ def smoothgradcam_plus_plus(
 
 def _base(name: str, activations: Activations, gradients: Gradients) -> Contributions:
     """The contributions of the method called ``name``, with its default options."""
-    found = entry(name)
+    found = get_method(name)
     fields = {"activations": activations, "gradients": gradients}
     if found.returns != "contributions" or found.target or not set(found.needs) <= set(fields):
         raise OptionError(
@@ -124,7 +132,7 @@ def _base(name: str, activations: Activations, gradients: Gradients) -> Contribu
     return contributions
 
 
-def _noisy(shown: Tensor, samples: int, std: float, seed: int) -> Make:
+def _noisy(shown: Tensor, samples: int, std: float, seed: int) -> MakeVariants:
     """The input (input_channels, input_height, input_width) with noise, ``samples`` times."""
     import torch
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from camlucida.types import Make
+    from camlucida.types import MakeVariants
 
 BASELINES = ("zero", "mean", "blur")
 _BLUR = 5 / 224  # RISE's Gaussian: 5 pixels wide on an input of 224
@@ -20,9 +20,9 @@ def ranks(values: Tensor) -> bool:
     return bool(values.isfinite().all()) and bool((values != values.flatten()[0]).any())
 
 
-def seen_through(heatmap: Tensor, picture: Tensor) -> Tensor:
+def seen_through(heatmap: Tensor, input: Tensor) -> Tensor:
     """The input multiplied with the map, which is 1 where it is largest (above zero), 0 where negative."""
-    return picture * (heatmap.clamp(min=0) / heatmap.max()).to(picture.dtype)
+    return input * (heatmap.clamp(min=0) / heatmap.max()).to(input.dtype)
 
 
 def hottest_first(values: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def steps_of(count: int, steps: int) -> list[int]:
     return [step * count // steps for step in range(1, steps + 1)]
 
 
-def replaced(first: Tensor, then: Tensor, rank: Tensor, changed: list[int]) -> Make:
+def replaced(first: Tensor, then: Tensor, rank: Tensor, changed: list[int]) -> MakeVariants:
     """Variants of ``first`` in which the ``changed[index]`` hottest positions are those of ``then``."""
     import torch
 
@@ -74,32 +74,32 @@ def cell_sums(values: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.bincount(where, values.flatten().double(), minlength=grid[0] * grid[1])
 
 
-def baseline_of(picture: Tensor, baseline: str) -> Tensor:
-    """What is shown in the place of a ``picture`` (input_channels, height, width) where it is taken away.
+def baseline_of(input: Tensor, baseline: str) -> Tensor:
+    """What is shown in the place of a ``input`` (input_channels, height, width) where it is taken away.
 
     Raises:
         OptionError: there is no such baseline.
     """
     if baseline not in BASELINES:
         hint = f"it is one of {', '.join(BASELINES)}"
-        raise OptionError(one_of("baseline", str(baseline), list(BASELINES), hint))
+        raise OptionError(unknown_name("baseline", str(baseline), list(BASELINES), hint))
     if baseline == "blur":
-        return _blurred(picture)
-    plain = picture.mean(dim=(1, 2), keepdim=True) if baseline == "mean" else picture.new_zeros(1)
-    return plain.expand_as(picture)
+        return _blurred(input)
+    plain = input.mean(dim=(1, 2), keepdim=True) if baseline == "mean" else input.new_zeros(1)
+    return plain.expand_as(input)
 
 
-def _blurred(picture: Tensor) -> Tensor:
+def _blurred(input: Tensor) -> Tensor:
     """Each pixel the mean of the picture, weighted by a Gaussian around it; nothing comes from outside."""
     import torch
 
-    height, width = picture.shape[1:]
+    height, width = input.shape[1:]
     sides = []
     for size in (height, width):
         places = torch.arange(size, dtype=torch.float64)
         distance = (places[:, None] - places) / (_BLUR * min(height, width))
-        sides.append((-(distance**2) / 2).softmax(dim=1).to(picture.dtype))  # rows add up to 1
-    blurred: Tensor = sides[0] @ picture @ sides[1].T
+        sides.append((-(distance**2) / 2).softmax(dim=1).to(input.dtype))  # rows add up to 1
+    blurred: Tensor = sides[0] @ input @ sides[1].T
     return blurred
 
 

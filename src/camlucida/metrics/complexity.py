@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from camlucida.types import Make
+    from camlucida.types import MakeVariants
 
 _POPPI = Paper(
     "Poppi et al.",
@@ -36,7 +36,7 @@ _POPPI = Paper(
     ),
     better="lower",
     bounds=(0, 1),
-    tells_floors=False,
+    tells_controls=False,
 )
 def entropy(heatmap: Tensor) -> float:
     """How far the map is spread out: 0 at one position, 1 evenly over all.
@@ -65,7 +65,7 @@ def entropy(heatmap: Tensor) -> float:
     ),
     better="higher",
     bounds=(0, 1),
-    tells_floors=False,
+    tells_controls=False,
 )
 def sparseness(heatmap: Tensor) -> float:
     """How unequally the map is spread: its Gini index, 0 evenly over all positions, near 1 at one.
@@ -81,8 +81,8 @@ def sparseness(heatmap: Tensor) -> float:
     return max(0.0, 1 - 2 * float((rising * behind).sum() / rising.sum()) / len(rising))
 
 
-@metric("coherency", family="complexity", paper=_POPPI, better="higher", bounds=(0, 1), tells_floors=False)
-def coherency(heatmap: Tensor, picture: Tensor, again: Callable[[Tensor], Tensor]) -> float:
+@metric("coherency", family="complexity", paper=_POPPI, better="higher", bounds=(0, 1), tells_controls=False)
+def coherency(heatmap: Tensor, input: Tensor, explain_inputs: Callable[[Tensor], Tensor]) -> float:
     """Whether the method finds the same again in the picture seen through its map: 0 the reverse, 1 the same.
 
     (1 + r) / 2 with Pearson's r of both maps. The input is multiplied with the map over its largest value;
@@ -92,18 +92,18 @@ def coherency(heatmap: Tensor, picture: Tensor, again: Callable[[Tensor], Tensor
     evidence = _evidence(heatmap)
     if evidence is None:
         return 0.0
-    found = _evidence(again(seen_through(heatmap, picture)[None])[0])
+    found = _evidence(explain_inputs(seen_through(heatmap, input)[None])[0])
     correlation = float("nan") if found is None else pearson(evidence, found)
     return (1 + correlation) / 2 if correlation == correlation else 0.0  # noqa: PLR0124 - NaN is not itself
 
 
-@metric("adcc", family="complexity", paper=_POPPI, better="higher", bounds=(0, 1), tells_floors=False)
+@metric("adcc", family="complexity", paper=_POPPI, better="higher", bounds=(0, 1), tells_controls=False)
 def adcc(
     heatmap: Tensor,
-    picture: Tensor,
+    input: Tensor,
     probability: float,
-    score: Callable[[Make, int], Tensor],
-    again: Callable[[Tensor], Tensor],
+    score: Callable[[MakeVariants, int], Tensor],
+    explain_inputs: Callable[[Tensor], Tensor],
 ) -> float:
     """Simple, coherent and sufficient at once: the harmonic mean of three numbers, 0 if one of them is.
 
@@ -114,11 +114,11 @@ def adcc(
     evidence = _evidence(heatmap)
     if evidence is None:
         return 0.0
-    seen = seen_through(heatmap, picture)
+    seen = seen_through(heatmap, input)
     left = float(score(lambda indices: seen[None], 1)[0])
     drop = max(0.0, probability - left) / probability if probability > 0 else 0.0
     parts = (
-        coherency(heatmap, picture, again),
+        coherency(heatmap, input, explain_inputs),
         1 - float((evidence / evidence.max()).mean()),
         1 - drop,
     )

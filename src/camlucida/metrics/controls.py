@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 _GRID = (7, 7)  # of the last layer of most networks
 
 
-def random_map(picture: Tensor, seed: int = 0) -> Tensor:
+def random_map(input: Tensor, seed: int = 0) -> Tensor:
     """Uniform noise of 7 × 7 positions, upsampled as maps are: as smooth as they are, unlike fine noise."""
     import torch
     from torch.nn.functional import interpolate
 
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand((1, 1, *_GRID), generator=generator, dtype=torch.float32)
-    return interpolate(noise, picture.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
+    return interpolate(noise, input.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
 
 
-def centred_gaussian(picture: Tensor, seed: int = 0) -> Tensor:
+def centred_gaussian(input: Tensor, seed: int = 0) -> Tensor:
     """A Gaussian at the centre, where photographers put objects; its σ is a quarter of each side."""
     import torch
 
-    height, width = picture.shape[-2:]
+    height, width = input.shape[-2:]
     places = (torch.arange(side, dtype=torch.float32) + 0.5 for side in (height, width))
     down, across = ((place / len(place) - 0.5) / 0.25 for place in places)
     return (-(down[:, None] ** 2 + across**2) / 2).exp()
 
 
-def edge_map(picture: Tensor, seed: int = 0) -> Tensor:
+def edge_map(input: Tensor, seed: int = 0) -> Tensor:
     """The magnitude of the grey input's Sobel gradient, smoothed with a σ of 1/32 of the shorter side.
 
     Grey is the mean over channels, of which there may be any number. Adebayo et al. (arXiv:1810.03292) show
@@ -45,11 +45,11 @@ def edge_map(picture: Tensor, seed: int = 0) -> Tensor:
     import torch
     from torch.nn.functional import conv2d, pad
 
-    grey = picture.float().mean(dim=0)[None, None]
+    grey = input.float().mean(dim=0)[None, None]
     slope = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=torch.float32)
     padded = pad(grey, (1, 1, 1, 1), mode="replicate")  # a frame of zeros would be an edge
     across, down = conv2d(padded, torch.stack([slope, slope.T])[:, None])[0]
-    sigma = min(picture.shape[-2:]) / 32
+    sigma = min(input.shape[-2:]) / 32
     reach = max(1, round(3 * sigma))
     steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
     bell = (-((steps / sigma) ** 2) / 2).exp()
@@ -58,4 +58,4 @@ def edge_map(picture: Tensor, seed: int = 0) -> Tensor:
     return conv2d(conv2d(edges, bell.view(1, 1, -1, 1)), bell.view(1, 1, 1, -1))[0, 0]
 
 
-FLOORS: dict[str, Floor] = {"random-map": random_map, "centre": centred_gaussian, "edges": edge_map}
+CONTROLS: dict[str, Floor] = {"random-map": random_map, "centre": centred_gaussian, "edges": edge_map}

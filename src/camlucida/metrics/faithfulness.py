@@ -29,9 +29,9 @@ from camlucida.registry import Paper
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camlucida.types import Make
+    from camlucida.types import MakeVariants
 
-    Scored = Callable[[Make, int], Tensor]
+    Scored = Callable[[MakeVariants, int], Tensor]
 
 _RISE = Paper(
     "Petsiuk, Das and Saenko",
@@ -52,7 +52,7 @@ _NOTHING = float("nan")
 @metric("deletion", family="faithfulness", paper=_RISE, better="lower", bounds=(0, 1))
 def deletion(
     heatmap: Tensor,
-    picture: Tensor,
+    input: Tensor,
     probability: float,
     score: Scored,
     *,
@@ -68,17 +68,17 @@ def deletion(
     steps: how many equal parts of the picture are taken away one after the other
     baseline: what takes their place, zero (in the normalised input), mean (of each channel) or blur
     """
-    shares, blank = steps_of(heatmap.numel(), steps), baseline_of(picture, baseline)
+    shares, blank = steps_of(heatmap.numel(), steps), baseline_of(input, baseline)
     if not ranks(heatmap):
         return _NOTHING
-    make = replaced(picture, blank, hottest_first(heatmap), shares)
+    make = replaced(input, blank, hottest_first(heatmap), shares)
     return _area([0, *shares], [probability, *score(make, len(shares)).tolist()])
 
 
 @metric("insertion", family="faithfulness", paper=_RISE, better="higher", bounds=(0, 1))
 def insertion(
     heatmap: Tensor,
-    picture: Tensor,
+    input: Tensor,
     probability: float,
     score: Scored,
     *,
@@ -94,10 +94,10 @@ def insertion(
     steps: how many equal parts of the picture are shown one after the other
     baseline: on what they are shown, zero (in the normalised input), mean (of each channel) or blur
     """
-    shares, blank = [0, *steps_of(heatmap.numel(), steps)], baseline_of(picture, baseline)
+    shares, blank = [0, *steps_of(heatmap.numel(), steps)], baseline_of(input, baseline)
     if not ranks(heatmap):
         return _NOTHING
-    make = replaced(blank, picture, hottest_first(heatmap), shares[:-1])
+    make = replaced(blank, input, hottest_first(heatmap), shares[:-1])
     return _area(shares, [*score(make, len(shares) - 1).tolist(), probability])
 
 
@@ -108,14 +108,14 @@ def _area(shares: list[int], scores: list[float]) -> float:
 
 
 @metric("average_drop", family="faithfulness", paper=_GRADCAM_PLUS_PLUS, better="lower", bounds=(0, 1))
-def average_drop(heatmap: Tensor, picture: Tensor, probability: float, score: Scored) -> float:
+def average_drop(heatmap: Tensor, input: Tensor, probability: float, score: Scored) -> float:
     """What share of the class's probability is lost when the picture is seen through the map.
 
     max(0, y − o) / y, where y is the probability and o that of the normalised input times the map; the map is
     divided by its largest value, 0 where negative. The paper gives this share in per cent; grad-cam's
     ``DropInConfidence`` is max(0, y − o), which is another number.
     """
-    seen = _seen_through(heatmap, picture, score)
+    seen = _seen_through(heatmap, input, score)
     if isnan(seen) or probability <= 0:
         return _NOTHING
     return max(0.0, probability - seen) / probability
@@ -124,12 +124,12 @@ def average_drop(heatmap: Tensor, picture: Tensor, probability: float, score: Sc
 @metric(
     "increase_in_confidence", family="faithfulness", paper=_GRADCAM_PLUS_PLUS, better="higher", bounds=(0, 1)
 )
-def increase_in_confidence(heatmap: Tensor, picture: Tensor, probability: float, score: Scored) -> float:
+def increase_in_confidence(heatmap: Tensor, input: Tensor, probability: float, score: Scored) -> float:
     """The share of pictures whose class becomes more probable when they are seen through the map.
 
     1 where y < o, else 0, with y and o of ``average_drop``.
     """
-    seen = _seen_through(heatmap, picture, score)
+    seen = _seen_through(heatmap, input, score)
     return _NOTHING if isnan(seen) else float(probability < seen)
 
 
@@ -145,22 +145,22 @@ def increase_in_confidence(heatmap: Tensor, picture: Tensor, probability: float,
     better="higher",
     bounds=(0, 1),
 )
-def average_gain(heatmap: Tensor, picture: Tensor, probability: float, score: Scored) -> float:
+def average_gain(heatmap: Tensor, input: Tensor, probability: float, score: Scored) -> float:
     """What share of the probability that was missing is won when the picture is seen through the map.
 
     max(0, o − y) / (1 − y), with y and o of ``average_drop``; NaN where nothing was missing.
     """
-    seen = _seen_through(heatmap, picture, score)
+    seen = _seen_through(heatmap, input, score)
     if isnan(seen) or probability >= 1:
         return _NOTHING
     return max(0.0, seen - probability) / (1 - probability)
 
 
-def _seen_through(heatmap: Tensor, picture: Tensor, score: Scored) -> float:
+def _seen_through(heatmap: Tensor, input: Tensor, score: Scored) -> float:
     """The probability of the picture times the map, NaN where the map shows nothing."""
     if not ranks(heatmap) or not bool((heatmap > 0).any()):
         return _NOTHING
-    shown = seen_through(heatmap, picture)
+    shown = seen_through(heatmap, input)
     return float(score(lambda _: shown[None], 1)[0])
 
 
@@ -178,7 +178,7 @@ def _seen_through(heatmap: Tensor, picture: Tensor, score: Scored) -> float:
 )
 def pixel_flipping(
     heatmap: Tensor,
-    picture: Tensor,
+    input: Tensor,
     logit: float,
     logits: Scored,
     seed: int,
@@ -203,9 +203,9 @@ def pixel_flipping(
     heat = cell_sums(heatmap, grid) / cell_sums(torch.ones_like(heatmap), grid)
     if not ranks(heat):
         return _NOTHING
-    low, high = picture.amin(dim=(1, 2), keepdim=True), picture.amax(dim=(1, 2), keepdim=True)
-    drawn = torch.rand(picture.shape, generator=drawing(seed), dtype=torch.float32)
-    noise = drawn.to(picture.dtype) * (high - low) + low
+    low, high = input.amin(dim=(1, 2), keepdim=True), input.amax(dim=(1, 2), keepdim=True)
+    drawn = torch.rand(input.shape, generator=drawing(seed), dtype=torch.float32)
+    noise = drawn.to(input.dtype) * (high - low) + low
     changed = list(range(1, min(steps, len(heat)) + 1))
-    make = replaced(picture, noise, hottest_first(heat)[cells((height, width), grid)], changed)
+    make = replaced(input, noise, hottest_first(heat)[cells((height, width), grid)], changed)
     return float((logit - logits(make, len(changed))).sum()) / (len(changed) + 1)

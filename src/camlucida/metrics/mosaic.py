@@ -25,7 +25,7 @@ class Mosaics:
     pictures is shown there; ``shown`` (n, cells) are the classes of all cells, in reading order.
     """
 
-    pictures: Tensor
+    inputs: Tensor
     labels: Tensor
     masks: Tensor
     shown: Tensor
@@ -33,9 +33,9 @@ class Mosaics:
 
 
 def mosaics(
-    pictures: Tensor, labels: Tensor | Sequence[int], rows: int = 2, seed: int = 0, count: int = 100
+    inputs: Tensor, labels: Tensor | Sequence[int], rows: int = 2, seed: int = 0, count: int = 100
 ) -> Mosaics:
-    """``count`` mosaics of ``rows`` × ``rows`` of the inputs ``pictures``, each cell of another class.
+    """``count`` mosaics of ``rows`` × ``rows`` of the inputs ``inputs``, each cell of another class.
 
     The classes and their pictures are drawn; every cell holds the class to be explained equally often. The
     paper takes pictures that the model classifies rightly and with confidence: give such. Its mosaics are of
@@ -49,19 +49,19 @@ def mosaics(
     import torch
 
     classes = torch.as_tensor(labels)
-    _check(pictures, classes, rows, count)
+    _check(inputs, classes, rows, count)
     generator = torch.Generator().manual_seed(seed)
-    cells = _cells(pictures.shape[-2:], rows)
+    cells = _cells(inputs.shape[-2:], rows)
     chosen = (torch.arange(count) % len(cells))[torch.randperm(count, generator=generator)]
-    made = torch.empty((count, *pictures.shape[1:]), dtype=pictures.dtype)
-    masks = torch.zeros((count, *pictures.shape[-2:]), dtype=torch.bool)
+    made = torch.empty((count, *inputs.shape[1:]), dtype=inputs.dtype)
+    masks = torch.zeros((count, *inputs.shape[-2:]), dtype=torch.bool)
     shown = torch.empty((count, len(cells)), dtype=classes.dtype)
     looked_for = torch.empty(count, dtype=torch.long)
     for i in range(count):
         places = _one_of_each(classes, len(cells), generator)
         shown[i] = classes[places]
         for place, (down, across) in zip(places.tolist(), cells, strict=True):
-            made[i, :, down, across] = _shrunk(pictures[place], down, across)
+            made[i, :, down, across] = _shrunk(inputs[place], down, across)
         masks[(i, *cells[int(chosen[i])])] = True
         looked_for[i] = places[int(chosen[i])]
     return Mosaics(made, shown[torch.arange(count), chosen], masks, shown, looked_for)
@@ -79,13 +79,11 @@ def check_size(rows: int, count: int) -> None:
         )
 
 
-def _check(pictures: Tensor, classes: Tensor, rows: int, count: int) -> None:
+def _check(inputs: Tensor, classes: Tensor, rows: int, count: int) -> None:
     check_size(rows, count)
     known = len(set(classes.tolist()))
-    if len(classes) != len(pictures):
-        raise OptionError(
-            f"mosaics need a label a picture, got {len(classes)} for {len(pictures)}: give as many"
-        )
+    if len(classes) != len(inputs):
+        raise OptionError(f"mosaics need a label a picture, got {len(classes)} for {len(inputs)}: give as many")
     if known < rows**2:
         raise OptionError(
             f"a mosaic of {rows} × {rows} cells needs {rows**2} classes, got {known}: "
@@ -109,8 +107,8 @@ def _one_of_each(classes: Tensor, count: int, generator: Generator) -> Tensor:
     return torch.stack([own[torch.randint(len(own), (1,), generator=generator)[0]] for own in places])
 
 
-def _shrunk(picture: Tensor, down: slice, across: slice) -> Tensor:
+def _shrunk(input: Tensor, down: slice, across: slice) -> Tensor:
     from torch.nn.functional import interpolate
 
     size = (down.stop - down.start, across.stop - across.start)
-    return interpolate(picture[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+    return interpolate(input[None], size, mode="bilinear", align_corners=False, antialias=True)[0]

@@ -9,7 +9,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
-from camlucida.registry import Option, Paper, called, import_all, settings_of, signature_of
+from camlucida.registry import Option, Paper, import_all, lookup, settings_of, signature_of
 
 Family = Literal["faithfulness", "stability", "sanity", "localisation", "complexity"]
 Direction = Literal["higher", "lower"]
@@ -28,7 +28,7 @@ class Metric:
     ``update`` takes the fields of a ``Trial`` that its positional parameters name, and its keyword-only
     options, and gives the value for one picture, NaN where there is none; ``compute`` makes one number of the
     values of all pictures. ``better`` says which way is better, ``bounds`` between what the number lies.
-    ``tells_floors`` says whether a map that knows nothing of the model must do badly by it. Where it is false
+    ``tells_controls`` says whether a map that knows nothing of the model must do badly by it. Where it is false
     such maps can be best of all: one that never changes is as stable as can be, a small spot as simple.
     """
 
@@ -41,7 +41,7 @@ class Metric:
     better: Direction
     bounds: tuple[float, float]
     compute: Callable[[Sequence[float]], float] = mean
-    tells_floors: bool = True
+    tells_controls: bool = True
 
     @property
     def doc(self) -> str:
@@ -79,7 +79,7 @@ class Facts(TypedDict):
     better: Direction
     bounds: tuple[float, float]
     compute: NotRequired[Callable[[Sequence[float]], float]]
-    tells_floors: NotRequired[bool]
+    tells_controls: NotRequired[bool]
 
 
 _METRICS: dict[str, Metric] = {}
@@ -101,7 +101,7 @@ def metric(
 
 
 @cache
-def metrics() -> Mapping[str, Metric]:
+def all_metrics() -> Mapping[str, Metric]:
     """All measures by name, in the order of their families."""
     import_all("camlucida.metrics")
     families = list(Family.__args__)  # type: ignore[attr-defined]
@@ -109,10 +109,10 @@ def metrics() -> Mapping[str, Metric]:
     return MappingProxyType({known.name: known for known in ordered})
 
 
-def metric_called(name: str) -> Metric:
+def get_metric(name: str) -> Metric:
     """The measure called ``name``.
 
     Raises:
         OptionError: there is none; close names are offered.
     """
-    return called("metric", name, metrics())
+    return lookup("metric", name, all_metrics())

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from camlucida.types import Make
+    from camlucida.types import MakeVariants
 
-    Scored = Callable[[Make, int], Tensor]
+    Scored = Callable[[MakeVariants, int], Tensor]
 
 _PAPER = Paper(
     "Rong et al.",
@@ -38,7 +38,7 @@ _LARGEST_BAND = 2**27  # numbers; half a gigabyte
 @metric("road_morf", family="faithfulness", paper=_PAPER, better="lower", bounds=(-1, 1))
 def road_morf(
     heatmap: Tensor,
-    picture: Tensor,
+    input: Tensor,
     probability: float,
     score: Scored,
     seed: int,
@@ -59,13 +59,13 @@ def road_morf(
         return float("nan")
     rank = hottest_first(heatmap)
     removed = [rank < count for count in counts]
-    return _mean(score(_imputed(picture, removed, seed), len(removed))) - probability
+    return _mean(score(_imputed(input, removed, seed), len(removed))) - probability
 
 
 @metric("road_lerf", family="faithfulness", paper=_PAPER, better="higher", bounds=(-1, 1))
 def road_lerf(
     heatmap: Tensor,
-    picture: Tensor,
+    input: Tensor,
     probability: float,
     score: Scored,
     seed: int,
@@ -83,13 +83,13 @@ def road_lerf(
         return float("nan")
     rank = hottest_first(heatmap)
     removed = [rank >= rank.numel() - count for count in counts]
-    return _mean(score(_imputed(picture, removed, seed), len(removed))) - probability
+    return _mean(score(_imputed(input, removed, seed), len(removed))) - probability
 
 
 @metric("road_combined", family="faithfulness", paper=_PAPER, better="higher", bounds=(-0.5, 0.5))
 def road_combined(
     heatmap: Tensor,
-    picture: Tensor,
+    input: Tensor,
     score: Scored,
     seed: int,
     *,
@@ -106,7 +106,7 @@ def road_combined(
         return float("nan")
     rank = hottest_first(heatmap)
     removed = [rank < count for count in counts] + [rank >= rank.numel() - count for count in counts]
-    seen = score(_imputed(picture, removed, seed), len(removed))
+    seen = score(_imputed(input, removed, seed), len(removed))
     return (_mean(seen[len(counts) :]) - _mean(seen[: len(counts)])) / 2
 
 
@@ -128,20 +128,20 @@ def _counts(percentiles: str | Iterable[float], pixels: int) -> list[int]:
     return [min(max(1, round(share * pixels)), pixels - 1) for share in shares]
 
 
-def _imputed(picture: Tensor, removed: list[Tensor], seed: int) -> Make:
+def _imputed(input: Tensor, removed: list[Tensor], seed: int) -> MakeVariants:
     """The picture without what is ``removed`` (height, width), each time with the same noise."""
     import torch
 
-    drawn = torch.randn(picture.shape, generator=drawing(seed), dtype=torch.float32)
-    rough = NOISE * drawn.to(picture.dtype)
+    drawn = torch.randn(input.shape, generator=drawing(seed), dtype=torch.float32)
+    rough = NOISE * drawn.to(input.dtype)
 
     def make(indices: range) -> Tensor:
-        return torch.stack([without(picture, removed[index], rough) for index in indices])
+        return torch.stack([without(input, removed[index], rough) for index in indices])
 
     return make
 
 
-def without(picture: Tensor, gone: Tensor, rough: Tensor) -> Tensor:
+def without(input: Tensor, gone: Tensor, rough: Tensor) -> Tensor:
     """The picture (channels, height, width), what is ``gone`` (height, width) filled in and made ``rough``.
 
     Raises:
@@ -153,12 +153,12 @@ def without(picture: Tensor, gone: Tensor, rough: Tensor) -> Tensor:
         raise OptionError(
             "ROAD solves equations with SciPy, which is not there: pip install 'camlucida[metrics]'"
         )
-    smooth = torch.from_numpy(impute(picture.numpy(), gone.numpy())).to(picture.dtype)
-    return torch.where(gone, smooth + rough, picture)
+    smooth = torch.from_numpy(impute(input.numpy(), gone.numpy())).to(input.dtype)
+    return torch.where(gone, smooth + rough, input)
 
 
-def impute(picture: np.ndarray, gone: np.ndarray) -> np.ndarray:
-    """``picture`` (channels, height, width) with each ``gone`` pixel the weighted mean of its neighbours.
+def impute(input: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    """``input`` (channels, height, width) with each ``gone`` pixel the weighted mean of its neighbours.
 
     With weights w of the neighbours that lie in the picture: Σw · x = Σ w · x_neighbour. The system is
     symmetric, and positive definite as long as a pixel is left. It is solved in the picture's precision: of
@@ -166,9 +166,9 @@ def impute(picture: np.ndarray, gone: np.ndarray) -> np.ndarray:
     """
     import numpy as np
 
-    precision = np.result_type(picture, np.float32)
+    precision = np.result_type(input, np.float32)
     turned = _band(gone.T) < _band(gone)
-    shown, away = (picture.swapaxes(1, 2), gone.T) if turned else (picture, gone)
+    shown, away = (input.swapaxes(1, 2), gone.T) if turned else (input, gone)
     known = np.where(away, 0, shown).astype(precision)
     place = _places(away)
     weight, mean = np.zeros(away.shape, precision), np.zeros(known.shape, precision)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from camlucida.errors import OptionError
 from camlucida.metrics._perturbations import drawing
 from camlucida.metrics.registry import mean, metric
-from camlucida.metrics.similarity import is_flat, similarity_called
+from camlucida.metrics.similarity import get_similarity, is_flat
 from camlucida.registry import Paper
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     paper=Paper("Yeh et al.", 2019, "On the (In)fidelity and Sensitivity of Explanations", "arXiv:1901.09392"),
     better="lower",
     bounds=(0, float("inf")),
-    tells_floors=False,
+    tells_controls=False,
 )
 def max_sensitivity(
     heatmap: Tensor,
-    picture: Tensor,
-    again: Callable[[Tensor], Tensor],
+    input: Tensor,
+    explain_inputs: Callable[[Tensor], Tensor],
     seed: int,
     *,
     samples: int = 10,
@@ -52,12 +52,12 @@ def max_sensitivity(
     if not 0 < size < float("inf"):
         return float("nan")
     generator = drawing(seed)
-    reach = radius * float(picture.max() - picture.min())
+    reach = radius * float(input.max() - input.min())
     changes = []
     for start in range(0, samples, 8):  # so that not all maps exist at once
         count = min(8, samples - start)
-        noise = 2 * torch.rand((count, *picture.shape), generator=generator, dtype=picture.dtype) - 1
-        maps = again(picture + reach * noise)
+        noise = 2 * torch.rand((count, *input.shape), generator=generator, dtype=input.dtype) - 1
+        maps = explain_inputs(input + reach * noise)
         changes.append((maps.double() - heatmap.double()).flatten(1).norm(dim=1))
     return float(torch.cat(changes).max() / size)
 
@@ -70,7 +70,7 @@ def max_sensitivity(
     bounds=(0, 1),
 )
 def randomisation(
-    heatmap: Tensor, cascade: Callable[[], Sequence[Tensor]], *, similarity: str = "spearman"
+    heatmap: Tensor, randomised_maps: Callable[[], Sequence[Tensor]], *, similarity: str = "spearman"
 ) -> float:
     """How much of the map is still there when the model's weights are drawn anew, from the last layer down.
 
@@ -79,7 +79,7 @@ def randomisation(
 
     similarity: spearman, pearson or ssim, of maps divided by their largest magnitude
     """
-    return mean([abs(_alike(similarity, heatmap, other)) for other in cascade()])
+    return mean([abs(_alike(similarity, heatmap, other)) for other in randomised_maps()])
 
 
 @metric(
@@ -95,7 +95,7 @@ def random_logit(
     heatmap: Tensor,
     index: int,
     classes: int,
-    of_class: Callable[[int], Tensor],
+    explain_class: Callable[[int], Tensor],
     seed: int,
     *,
     similarity: str = "spearman",
@@ -112,7 +112,7 @@ def random_logit(
     if classes < 2:
         return float("nan")
     drawn = int(torch.randint(classes - 1, (1,), generator=drawing(seed)))
-    return _alike(similarity, heatmap, of_class(drawn + (drawn >= index)))
+    return _alike(similarity, heatmap, explain_class(drawn + (drawn >= index)))
 
 
 @metric(
@@ -131,7 +131,7 @@ def class_sensitivity(
     heatmap: Tensor,
     index: int,
     ranking: Sequence[int],
-    of_class: Callable[[int], Tensor],
+    explain_class: Callable[[int], Tensor],
     *,
     similarity: str = "pearson",
 ) -> float:
@@ -143,7 +143,7 @@ def class_sensitivity(
     similarity: spearman, pearson or ssim, of maps divided by their largest magnitude
     """
     others = [other for other in ranking if other != index]
-    return _alike(similarity, heatmap, of_class(others[-1])) if others else float("nan")
+    return _alike(similarity, heatmap, explain_class(others[-1])) if others else float("nan")
 
 
 def _alike(name: str, heatmap: Tensor, other: Tensor) -> float:
@@ -151,7 +151,7 @@ def _alike(name: str, heatmap: Tensor, other: Tensor) -> float:
 
     0 where only the second is the same everywhere; NaN where the first is, or one of them is not finite.
     """
-    similarity = similarity_called(name)
+    similarity = get_similarity(name)
     if not is_flat(heatmap) and is_flat(other) and bool(other.isfinite().all()):
         return 0.0
     one, two = (values.double() / (float(values.abs().max()) or 1.0) for values in (heatmap, other))

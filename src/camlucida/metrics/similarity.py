@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ def ssim(one: Tensor, other: Tensor) -> float:
 SIMILARITIES: dict[str, Similarity] = {"spearman": spearman, "pearson": pearson, "ssim": ssim}
 
 
-def similarity_called(name: str) -> Similarity:
+def get_similarity(name: str) -> Similarity:
     """The similarity called ``name``.
 
     Raises:
@@ -71,7 +71,7 @@ def similarity_called(name: str) -> Similarity:
     """
     if name not in SIMILARITIES:
         known = list(SIMILARITIES)
-        raise OptionError(one_of("similarity", name, known, f"it is one of {', '.join(known)}"))
+        raise OptionError(unknown_name("similarity", name, known, f"it is one of {', '.join(known)}"))
     return SIMILARITIES[name]
 
 

@@ -12,9 +12,9 @@ from camlucida.registry import Paper
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camlucida.types import Make
+    from camlucida.types import MakeVariants
 
-    Scored = Callable[[Make, int], Tensor]
+    Scored = Callable[[MakeVariants, int], Tensor]
 
 _FINEST = 28  # cells a side, of finer maps half: taking single pixels away changes next to nothing
 _SMALLEST, _LARGEST = 1 / 28, 10 / 28  # sides of squares: 1 to 10 of 28 pixels in the authors' code
@@ -33,8 +33,8 @@ _SMALLEST, _LARGEST = 1 / 28, 10 / 28  # sides of squares: 1 to 10 of 28 pixels 
     bounds=(-1, 1),
 )
 def sensitivity_n(
-    coarse: Tensor,
-    picture: Tensor,
+    raw_heatmap: Tensor,
+    input: Tensor,
     logits: Scored,
     seed: int,
     *,
@@ -56,25 +56,25 @@ def sensitivity_n(
 
     share_of("share", share)
     at_least("samples", samples, 3)
-    grid = _grid(coarse)
-    heat = adaptive_avg_pool2d(coarse[None].double(), grid).flatten()
+    grid = _grid(raw_heatmap)
+    heat = adaptive_avg_pool2d(raw_heatmap[None].double(), grid).flatten()
     if not ranks(heat):
         return float("nan")
     taken = min(max(1, round(share * len(heat))), len(heat) - 1)
     order = torch.rand(samples, len(heat), generator=drawing(seed), dtype=torch.float64).argsort(dim=1)
     away = torch.zeros(samples, len(heat), dtype=torch.bool).scatter_(1, order[:, :taken], True)
-    where = cells((int(picture.shape[1]), int(picture.shape[2])), grid)
+    where = cells((int(input.shape[1]), int(input.shape[2])), grid)
 
     def make(indices: range) -> Tensor:
-        return picture * ~away[indices.start : indices.stop, None][..., where]
+        return input * ~away[indices.start : indices.stop, None][..., where]
 
     # what the logit was before is the same for all sets, and no matter for a correlation
     return _correlation(away.double() @ heat, -logits(make, samples).double())
 
 
-def _grid(coarse: Tensor) -> tuple[int, int]:
+def _grid(raw_heatmap: Tensor) -> tuple[int, int]:
     """As many cells as the map has positions, else they would not lie on each other."""
-    height, width = (int(side) if side < _FINEST else _FINEST // 2 for side in coarse.shape)
+    height, width = (int(side) if side < _FINEST else _FINEST // 2 for side in raw_heatmap.shape)
     return height, width
 
 
@@ -100,7 +100,7 @@ def _correlation(one: Tensor, other: Tensor) -> float:
     bounds=(0, float("inf")),
 )
 def infidelity(
-    heatmap: Tensor, picture: Tensor, logit: float, logits: Scored, seed: int, *, samples: int = 64
+    heatmap: Tensor, input: Tensor, logit: float, logits: Scored, seed: int, *, samples: int = 64
 ) -> float:
     """How far the logit's loss is from the map's sum, in squares that are taken away.
 
@@ -120,7 +120,7 @@ def infidelity(
     away = _squares((int(heatmap.shape[0]), int(heatmap.shape[1])), samples, seed)
 
     def make(indices: range) -> Tensor:
-        return picture * ~_inside(away[indices.start : indices.stop], picture)[:, None]
+        return input * ~_inside(away[indices.start : indices.stop], input)[:, None]
 
     loss = logit - logits(make, samples).double()
     heat = heatmap.double()
@@ -141,12 +141,12 @@ def _squares(shape: tuple[int, int], count: int, seed: int) -> Tensor:
     return torch.stack([top, top + side, left, left + side], dim=1)
 
 
-def _inside(squares: Tensor, picture: Tensor) -> Tensor:
+def _inside(squares: Tensor, input: Tensor) -> Tensor:
     """(squares, height, width), true in each square."""
     import torch
 
     top, bottom, left, right = squares[:, :, None].unbind(dim=1)
-    rows, columns = torch.arange(picture.shape[1]), torch.arange(picture.shape[2])
+    rows, columns = torch.arange(input.shape[1]), torch.arange(input.shape[2])
     inside: Tensor = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[
         :, None
     ]

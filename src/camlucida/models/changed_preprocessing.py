@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from camlucida.errors import OptionError, one_of, spoken
+from camlucida.errors import OptionError, spoken, unknown_name
 from camlucida.images import Size
 from camlucida.models.preprocessing_recipe import NOBODY, Interpolation, Preprocess, Recipe
 from camlucida.models.preprocessing_steps import preprocess_of
@@ -70,7 +70,9 @@ def checked_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
     unknown = next((name for name in numbers if name not in _CHECKS), None)
     if unknown is not None:
         known = ", ".join(NUMBERS)
-        raise OptionError(one_of("number of a preprocessing", str(unknown), list(NUMBERS), f"they are {known}"))
+        raise OptionError(
+            unknown_name("number of a preprocessing", str(unknown), list(NUMBERS), f"they are {known}")
+        )
     return {name: _CHECKS[name](value) for name, value in numbers.items()}
 
 
@@ -142,7 +144,7 @@ def _share(value: Any) -> float:
 def _interpolated(value: Any) -> str:
     if value not in _INTERPOLATIONS:
         known = list(_INTERPOLATIONS)
-        raise OptionError(one_of("interpolation", str(value), known, f"it is {', '.join(known)}"))
+        raise OptionError(unknown_name("interpolation", str(value), known, f"it is {', '.join(known)}"))
     return str(value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 
 
 def move(module: nn.Module, by_name: bool, device: Any, dtype: Any) -> None:
@@ -55,11 +55,11 @@ def _dtype(dtype: Any) -> torch.dtype | None:
     }
     name = str(dtype).removeprefix("torch.")
     if dtype is not None and name not in known:
-        raise OptionError(one_of("dtype", name, list(known), f"it is one of {', '.join(known)}"))
+        raise OptionError(unknown_name("dtype", name, list(known), f"it is one of {', '.join(known)}"))
     return known.get(name)
 
 
-def place_of(module: nn.Module) -> Tensor:
+def device_and_dtype(module: nn.Module) -> Tensor:
     """A tensor on the device and in the dtype that the module's inputs have: its first floating-point weight.
 
     Weights without values (offloaded ones) and integers (quantised ones) say nothing of that.

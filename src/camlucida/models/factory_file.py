@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from camlucida.errors import ModelError, one_of, setting
+from camlucida.errors import ModelError, setting, unknown_name
 from camlucida.files import is_file
-from camlucida.models.weights import fill, first_line, tensors_in
+from camlucida.models.weights import fill, first_line, load_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +64,7 @@ def load(name: str, weights: str) -> Made:
             returned = make()
     made = _made(returned, name)
     if weights != "pretrained":
-        fill(made.module, tensors_in(Path(weights)), Path(weights), name)
+        fill(made.module, load_tensors(Path(weights)), Path(weights), name)
     return made
 
 
@@ -84,7 +84,9 @@ def _executed(file: Path) -> ModuleType:
 def _factory(module: ModuleType, name: str, file: Path) -> Callable[[], Any]:
     here = [key for key, value in vars(module).items() if callable(value) and not key.startswith("__")]
     if not hasattr(module, name):
-        raise ModelError(one_of(f"function in {file},", name, here, f"it has {', '.join(here) or 'none'}"))
+        raise ModelError(
+            unknown_name(f"function in {file},", name, here, f"it has {', '.join(here) or 'none'}")
+        )
     factory: Any = getattr(module, name)
     if _is_module(factory):
         return lambda: factory  # a model that the file has made already

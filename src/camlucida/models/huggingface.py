@@ -16,7 +16,7 @@ from camlucida.models.classifier_head import head_of
 from camlucida.models.image_processor import configured_size, normalisation_of, processed_by, processed_size
 from camlucida.models.preprocessing_steps import no_preprocess
 from camlucida.models.state_dict_keys import classes_in, fitted, merge_hint
-from camlucida.models.weights import HUB_FILES, SEED, cached, check_hub, first_line, tensors_in
+from camlucida.models.weights import HUB_FILES, SEED, cached, check_hub, first_line, load_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -184,7 +184,7 @@ def _random(name: str, config: Any) -> nn.Module:
 
 
 def _of_file(name: str, config: Any, file: Path) -> nn.Module:
-    state = tensors_in(file)
+    state = load_tensors(file)
     module = _random(name, config)
     classes = classes_in(state, module, config.num_labels)
     if classes != config.num_labels:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from camlucida import images
-from camlucida.errors import OptionError, PictureError, one_of
+from camlucida.errors import OptionError, PictureError, unknown_name
 from camlucida.images import Frame, size_of
 from camlucida.models.adapter import Adapter
 from camlucida.models.changed_preprocessing import changed
 from camlucida.models.checkpoint_config import numbers_in
-from camlucida.models.device import place_of
+from camlucida.models.device import device_and_dtype
 from camlucida.models.preprocessing import (
     channels_of,
     known_channels,
@@ -39,10 +39,10 @@ _USUAL = (224, 224)  # of an input where nobody says
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ModelInput:
     """The model's input (channels, height, width), where it lies, the picture if there is one, and its file.
 
-    ``number`` is its place among the pictures asked for. ``notes`` are findings from reading the picture.
+    ``number`` is its place among the pictures asked for. ``findings`` are findings from reading the picture.
     """
 
     tensor: Tensor
@@ -50,10 +50,10 @@ class Prepared:
     picture: Image | None
     source: Path | None
     number: int = 0
-    notes: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
-def prepared_by(preprocess: Any, adapter: Adapter) -> Adapter:
+def with_asked_preprocess(preprocess: Any, adapter: Adapter) -> Adapter:
     """The adapter with the preprocessing meant by "model", "tutorial", a mapping of what is to be changed in
     the model's own (see ``changed``), a torchvision Compose or preset, or an image processor.
 
@@ -62,7 +62,9 @@ def prepared_by(preprocess: Any, adapter: Adapter) -> Adapter:
     """
     if isinstance(preprocess, str):
         if preprocess not in _NAMED:
-            raise OptionError(one_of("preprocess", preprocess, list(_NAMED), f"it is {' or '.join(_NAMED)}"))
+            raise OptionError(
+                unknown_name("preprocess", preprocess, list(_NAMED), f"it is {' or '.join(_NAMED)}")
+            )
         if preprocess == "tutorial":
             return with_preprocess(adapter, tutorial_preprocess)
         warn_of_doubt(adapter.preprocess)
@@ -79,33 +81,35 @@ def input_size(adapter: Adapter) -> tuple[int, int, int]:
     return adapter.input_size or size_given(adapter.preprocess, (channels_of(adapter), *_USUAL))
 
 
-def listed(pictures: Any) -> list[Any]:
+def as_list(pictures: Any) -> list[Any]:
     """One picture or many, as a list; a tensor of four dimensions is a batch."""
     if isinstance(pictures, Tensor):
         return list(pictures) if pictures.ndim == 4 else [pictures]
     if isinstance(pictures, (list, tuple)):
-        return [one for item in pictures for one in (listed(item) if isinstance(item, Tensor) else [item])]
+        return [one for item in pictures for one in (as_list(item) if isinstance(item, Tensor) else [item])]
     return [pictures]
 
 
-def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> Prepared:
+def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> ModelInput:
     """One picture made ready, on the model's device and in its dtype.
 
     Raises:
         PictureError: it cannot be read, or does not fit the model.
     """
-    place = place_of(adapter.module)
+    place = device_and_dtype(adapter.module)
     if isinstance(picture, Tensor):
         tensor = _checked(picture, adapter)
         frame = Frame.whole(size_of(tensor))
-        return Prepared(tensor.to(place.device, place.dtype), frame, None, None)
+        return ModelInput(tensor.to(place.device, place.dtype), frame, None, None)
     loaded = images.opened(picture)
     tensor, frame = preprocess(loaded.picture)
     source = Path(picture) if isinstance(picture, (str, Path)) else None
-    return Prepared(tensor.to(place.device, place.dtype), frame, loaded.picture, source, notes=loaded.notes)
+    return ModelInput(
+        tensor.to(place.device, place.dtype), frame, loaded.picture, source, findings=loaded.findings
+    )
 
 
-def batches(prepared: Sequence[Prepared], size: int) -> Iterator[tuple[int, list[Prepared]]]:
+def batches(prepared: Sequence[ModelInput], size: int) -> Iterator[tuple[int, list[ModelInput]]]:
     """Neighbours of one input size, at most ``size`` of them, with the index of the first."""
     start = 0
     while start < len(prepared):
@@ -128,15 +132,15 @@ def _checked(tensor: Tensor, adapter: Adapter) -> Tensor:
     return tensor
 
 
-def visible(tensor: Tensor, adapter: Adapter) -> Tensor:
+def denormalised_pixels(tensor: Tensor, adapter: Adapter) -> Tensor:
     """The input as a picture's bytes: its normalisation undone, or stretched where none is known."""
     tensor = tensor.detach().float()
     if adapter.normalisation is None:
         low, high = tensor.min(), tensor.max()
-        visible = (tensor - low) / (high - low).clamp(min=torch.finfo(tensor.dtype).tiny)
+        denormalised_pixels = (tensor - low) / (high - low).clamp(min=torch.finfo(tensor.dtype).tiny)
     else:
         mean, deviation = (
             torch.as_tensor(values).to(tensor).view(-1, 1, 1) for values in adapter.normalisation
         )
-        visible = tensor * deviation + mean
-    return visible.clamp_(0, 1).mul_(255).round_().byte()
+        denormalised_pixels = tensor * deviation + mean
+    return denormalised_pixels.clamp_(0, 1).mul_(255).round_().byte()

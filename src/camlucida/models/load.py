@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlucida.capture.borrow import bare
+from camlucida.capture.borrow import unwrapped
 from camlucida.capture.logits import logits_by
-from camlucida.errors import ModelError, one_of
+from camlucida.errors import ModelError, unknown_name
 from camlucida.files import is_file, is_folder
 from camlucida.models import bundled, factory_file, huggingface
 from camlucida.models import timm as timm_models
@@ -45,7 +45,7 @@ def load(model: Any, weights: str | Path = "pretrained") -> Adapter:
     import torch
 
     if isinstance(model, torch.nn.Module):
-        return _adapt_module(bare(model))
+        return _adapt_module(unwrapped(model))
     if not isinstance(model, str):
         raise ModelError(f"a model is a timm name or an nn.Module, got {type(model).__name__}")
     name, weights = split_weights(model, weights)
@@ -93,8 +93,8 @@ def _named(model: str, weights: str) -> tuple[Adapter, _Told]:
     for prefix, load_named in _LOADERS.items():
         if model.startswith(prefix):
             return load_named(model.removeprefix(prefix), weights), _Told()
-    if weights == "pretrained" and model in bundled.EMBEDDED:
-        return timm_models.adapt(bundled.load_embedded(model), model, "pretrained"), _Told()
+    if weights == "pretrained" and model in bundled.BUNDLED:
+        return timm_models.adapt(bundled.load_bundled(model), model, "pretrained"), _Told()
     return _load_timm(model, weights), _Told()
 
 
@@ -131,7 +131,7 @@ def _check_name(name: str) -> None:
     if colon:
         if f"{prefix}:" not in _OF_TIMM:
             known = [*_LOADERS, *_OF_TIMM]
-            raise ModelError(one_of("model source", f"{prefix}:", known, f"a model is {_FORMS}"))
+            raise ModelError(unknown_name("model source", f"{prefix}:", known, f"a model is {_FORMS}"))
         return
     if timm.is_model(name.partition(".")[0]):
         return
@@ -182,7 +182,7 @@ def _by_what_is_inside(module: nn.Module) -> Adapter | None:
     if inner is None or isinstance(inner, _scripted()):
         return None
     try:
-        known = _adapt_module(bare(inner))
+        known = _adapt_module(unwrapped(inner))
     except ModelError:  # what is inside would be refused alone, and what is around it knows better
         return None
     return None if known.library == "torch" else around(module, known)
@@ -190,15 +190,17 @@ def _by_what_is_inside(module: nn.Module) -> Adapter | None:
 
 def _adapt_made(made: factory_file.Made, name: str, weights: str) -> Adapter:
     """What a factory made: what it says of preprocessing and labels stands before what a library says."""
-    adapter = replace(_adapt_module(bare(made.module)), name=name)
+    adapter = replace(_adapt_module(unwrapped(made.module)), name=name)
     if weights != "pretrained":
         adapter = replace(adapter, weights=weights)
     if made.preprocess is not None:
         adapter = with_preprocess(adapter, preprocessing(made.preprocess, known_channels(adapter), name))
-    return described(adapter, made.labels)
+    return with_user_labels(adapter, made.labels)
 
 
-def described(adapter: Adapter, labels: Any = None, logits_of: Callable[[Any], Any] | None = None) -> Adapter:
+def with_user_labels(
+    adapter: Adapter, labels: Any = None, logits_of: Callable[[Any], Any] | None = None
+) -> Adapter:
     """The adapter with the class names and the way to the logits that the user gives, where he gives any.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from camlucida.errors import ModelError, one_of, setting
+from camlucida.errors import ModelError, setting, unknown_name
 from camlucida.models.adapter import Adapter
 from camlucida.models.labels import labels_from
 from camlucida.models.preprocessing_steps import preprocess_of
@@ -19,8 +19,8 @@ from camlucida.models.weights import (
     check_hub,
     fill,
     first_line,
+    load_tensors,
     offline_hint,
-    tensors_in,
 )
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def load_file(name: str, file: Path) -> nn.Module:
         ModelError: there is no such file, it holds code, or it does not fit the network.
     """
     check_name(name)
-    state = tensors_in(file)
+    state = load_tensors(file)
     module = create(_described(name), pretrained=False, **_shape_of(name, state))
     fill(module, state, file, name)
     return module
@@ -168,7 +168,7 @@ def check_name(name: str) -> None:
     import timm
 
     if ":" not in name and not timm.is_model(name.partition(".")[0]):
-        raise ModelError(one_of("model", name, timm.list_models(), "`camlucida models` lists them all"))
+        raise ModelError(unknown_name("model", name, timm.list_models(), "`camlucida models` lists them all"))
 
 
 def pretrained_config(name: str) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
-from camlucida.errors import ModelError, one_of, setting
+from camlucida.errors import ModelError, setting, unknown_name
 from camlucida.models.adapter import Adapter
 from camlucida.models.preprocessing_steps import no_preprocess, preprocess_of
 from camlucida.models.state_dict_keys import classes_in, ends_in
-from camlucida.models.weights import SEED, check_network, fill, first_line, tensors_in
+from camlucida.models.weights import SEED, check_network, fill, first_line, load_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -110,12 +110,14 @@ def _chosen(name: str) -> Any:
 
     network, _, tag = name.partition(".")
     if network not in names():
-        raise ModelError(one_of("torchvision model", network, names(), "camlucida models lists timm's names"))
+        raise ModelError(
+            unknown_name("torchvision model", network, names(), "camlucida models lists timm's names")
+        )
     enum = torchvision.models.get_model_weights(network)
     if not tag:
         return enum.DEFAULT
     if tag not in enum.__members__:
-        raise ModelError(one_of(f"weights of {network},", tag, list(enum.__members__), "leave them away"))
+        raise ModelError(unknown_name(f"weights of {network},", tag, list(enum.__members__), "leave them away"))
     return enum[tag]
 
 
@@ -149,7 +151,7 @@ def _pretrained(name: str, weights: Any) -> nn.Module:
 
 
 def _of_file(name: str, file: Path) -> nn.Module:
-    state = tensors_in(file)
+    state = load_tensors(file)
     module = _create(name)
     classes = classes_in(state, module, _CLASSES)
     if classes != _CLASSES:

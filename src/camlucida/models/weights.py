@@ -24,7 +24,7 @@ SEED = 0
 _WRAPPED = ("model_state_dict", "model_state", "net_state_dict", "weights", "params", "network")
 
 
-def tensors_in(file: Path) -> dict[str, Tensor]:
+def load_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file or a ``weights_only`` checkpoint by name.
 
     Raises:

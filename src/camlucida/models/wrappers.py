@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from camlucida.capture.borrow import lent
+from camlucida.capture.borrow import borrowed
 from camlucida.models.adapter import Adapter
-from camlucida.models.device import place_of
+from camlucida.models.device import device_and_dtype
 from camlucida.models.preprocessing_steps import no_preprocess
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _handed_on(module: nn.Module, inner: Adapter) -> tuple[bool, bool]:
     """Whether the model gets the picture as it is, and whether its scores are returned in their order."""
     import torch
 
-    generator, place = torch.Generator().manual_seed(11), place_of(module)
+    generator, place = torch.Generator().manual_seed(11), device_and_dtype(module)
     noise = torch.randn(1, *(inner.input_size or _SIZE), generator=generator).to(place)
     scores = torch.randn(1, len(inner.labels or range(_CLASSES)), generator=generator).to(place)
     seen: list[bool] = []
@@ -57,7 +57,7 @@ def _handed_on(module: nn.Module, inner: Adapter) -> tuple[bool, bool]:
         return _as_returned(inner, scores.clone())
 
     try:
-        with lent(module):
+        with borrowed(module):
             inner.module.__dict__["forward"] = stand_in
             returned = inner.logits_of(module(noise.clone()))
     except Exception:  # noqa: BLE001 - the module's own code, which may want more than a picture

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from camlucida.errors import LayerError, OptionError, TargetError
-from camlucida.methods.registry import Entry
+from camlucida.methods.registry import Method
 from camlucida.registry import folded
 
 
@@ -58,7 +58,7 @@ def options_of(method: str, options: Mapping[str, Any] | None) -> Mapping[str, M
 
 
 def options_by_method(
-    entries: Sequence[Entry], given: Mapping[str, Mapping[str, Any]] | None
+    entries: Sequence[Method], given: Mapping[str, Mapping[str, Any]] | None
 ) -> list[dict[str, Any]]:
     """For each of ``entries`` every option with its value, of options ``given`` by the methods' names.
 

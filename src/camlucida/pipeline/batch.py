@@ -7,23 +7,23 @@ from itertools import product
 
 import torch
 
-from camlucida.capture.capture import Capture
+from camlucida.capture.capture import BatchCapture
 from camlucida.errors import ModelError, NotFinite, is_out_of_memory
 from camlucida.findings import Finding, memory_ended, under_autocast
 from camlucida.heatmaps.smoothing import VIEWS
-from camlucida.models.inputs import Prepared, visible
+from camlucida.models.inputs import ModelInput, denormalised_pixels
 from camlucida.models.labels import check_count
-from camlucida.pipeline.batch_maps import Ready, batch_maps
+from camlucida.pipeline.batch_maps import PreparedModel, batch_maps
 from camlucida.pipeline.explanation import Explanation
-from camlucida.pipeline.job import Work
-from camlucida.pipeline.maps import Key, Mapped
+from camlucida.pipeline.job import BatchJob
+from camlucida.pipeline.maps import LayerMap, MapKey
 from camlucida.pipeline.provenance import Provenance, versions
 from camlucida.targets.base import Contrast
 from camlucida.targets.probabilities import probabilities
 from camlucida.targets.resolve import said
 
 
-def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
+def explain_batch(ready: PreparedModel, work: BatchJob) -> list[Explanation]:
     """The explanations in the order pictures × layers × methods × targets.
 
     Where memory ends by halves, and by views at last; one by one where the model takes a single picture. A
@@ -57,14 +57,14 @@ def explain_batch(ready: Ready, work: Work) -> list[Explanation]:
     return _explanations(ready, work, *found)
 
 
-def _noted(work: Work, note: Finding) -> Work:
+def _noted(work: BatchJob, note: Finding) -> BatchJob:
     """The work with a finding for all of its maps, once."""
-    return replace(work, notes=tuple(dict.fromkeys((*work.notes, note))))
+    return replace(work, findings=tuple(dict.fromkeys((*work.findings, note))))
 
 
 def _tried(
-    ready: Ready, work: Work, one_by_one: bool
-) -> tuple[tuple[dict[Key, list[Mapped]], Capture] | None, BaseException | None]:
+    ready: PreparedModel, work: BatchJob, one_by_one: bool
+) -> tuple[tuple[dict[MapKey, list[LayerMap]], BatchCapture] | None, BaseException | None]:
     """The maps, or why there are none; what the failed try held in memory is let go before the next."""
     try:
         return batch_maps(ready, work, one_by_one), None
@@ -76,7 +76,7 @@ def _tried(
         return None, MemoryError()
 
 
-def _without(ready: Ready, work: Work, failed: NotFinite) -> list[Explanation]:
+def _without(ready: PreparedModel, work: BatchJob, failed: NotFinite) -> list[Explanation]:
     """The explanations of the other pictures, and maps of NaN for those of the failed rows."""
     step = VIEWS if "aug" in work.smooth else 1
     bad = {row // step for row in failed.rows}
@@ -88,14 +88,14 @@ def _without(ready: Ready, work: Work, failed: NotFinite) -> list[Explanation]:
     return explanations
 
 
-def not_finite(ready: Ready, work: Work) -> list[Explanation]:
+def not_finite(ready: PreparedModel, work: BatchJob) -> list[Explanation]:
     """Maps of NaN for the one picture of ``work``, with the finding that says so."""
     one = work.pictures[0]
     found = "the model returns NaN for this picture"
     advice = (
         "check its weights, its dtype (half precision overflows in some models) and the input's normalisation"
     )
-    whole = Capture(torch.empty(1, 0), [], [], [], [])
+    whole = BatchCapture(torch.empty(1, 0), [], [], [], [])
     return [
         Explanation(
             heatmap=torch.full((1, 1), float("nan")),
@@ -105,16 +105,16 @@ def not_finite(ready: Ready, work: Work) -> list[Explanation]:
             probability=None,
             provenance=_provenance(ready, work, whole, (place, m), one),
             frame=one.frame,
-            shown=one.picture or visible(one.tensor.nan_to_num(), ready.adapter),
+            shown=one.picture or denormalised_pixels(one.tensor.nan_to_num(), ready.adapter),
             source=one.source,
-            notes=(Finding("not-finite", found, advice),),
+            findings=(Finding("not-finite", found, advice),),
         )
         for place, m, _ in product(range(len(work.layers)), range(len(work.methods)), range(len(work.targets)))
     ]
 
 
 def _explanations(
-    ready: Ready, work: Work, maps: dict[Key, list[Mapped]], caught: Capture
+    ready: PreparedModel, work: BatchJob, maps: dict[MapKey, list[LayerMap]], caught: BatchCapture
 ) -> list[Explanation]:
     if ready.adapter.labels_given and ready.adapter.labels is not None:
         check_count(ready.adapter.labels, caught.outputs.shape[1])
@@ -125,7 +125,7 @@ def _explanations(
         known = None
     explanations = []
     for i, one in enumerate(work.pictures):
-        drawn_on = one.picture or visible(one.tensor, ready.adapter)
+        drawn_on = one.picture or denormalised_pixels(one.tensor, ready.adapter)
         names = [said(row[i * step], ready.adapter.labels) for row in caught.bound[: len(work.targets)]]
         for place, m in product(range(len(work.layers)), range(len(work.methods))):
             provenance = _provenance(ready, work, caught, (place, m), one)
@@ -146,19 +146,26 @@ def _explanations(
                         source=one.source,
                         target=names[t],
                         spread=mapped.spread,
-                        notes=(*one.notes, *mapped.notes, *_layer_notes(work, place, m), *work.notes),
+                        findings=(
+                            *one.findings,
+                            *mapped.findings,
+                            *_layer_notes(work, place, m),
+                            *work.findings,
+                        ),
                     )
                 )
     return explanations
 
 
-def _layer_notes(work: Work, place: int, m: int) -> tuple[Finding, ...]:
+def _layer_notes(work: BatchJob, place: int, m: int) -> tuple[Finding, ...]:
     """What there is to know of the layers that a method looks at, if it looks at any."""
     names = work.layers[place] if "activations" in work.methods[m][0].needs else ()
-    return tuple(dict.fromkeys(note for name in names for note in work.layer_notes.get(name, ())))
+    return tuple(dict.fromkeys(note for name in names for note in work.layer_findings.get(name, ())))
 
 
-def _provenance(ready: Ready, work: Work, caught: Capture, which: tuple[int, int], one: Prepared) -> Provenance:
+def _provenance(
+    ready: PreparedModel, work: BatchJob, caught: BatchCapture, which: tuple[int, int], one: ModelInput
+) -> Provenance:
     place, m = which
     entry, settings = work.methods[m]
     known = dict(zip(work.names, caught.layouts, strict=False))

@@ -10,9 +10,9 @@ from torch import nn
 
 from camlucida.errors import OptionError
 from camlucida.heatmaps.smoothing import Smooth
-from camlucida.methods.registry import entry
+from camlucida.methods.registry import get_method
 from camlucida.models.bundled import DEFAULT_MODEL
-from camlucida.models.inputs import listed
+from camlucida.models.inputs import as_list
 from camlucida.pipeline.arguments import several, targets_of
 from camlucida.pipeline.explainer import Explainer
 from camlucida.pipeline.explanation import Explanation
@@ -52,12 +52,12 @@ def compare(
         raise OptionError("compare needs at least one model")
     layer, own = settings.pop("layer", None), cast("Settings", settings)
     explainers = [one if isinstance(one, Explainer) else Explainer(one, **own) for one in chosen]
-    asked = Asked(several(methods), targets_of(targets), layer, options, several(smooth))
-    return compare_with(explainers, listed(pictures), asked, list(named or ()))
+    asked = CompareRequest(several(methods), targets_of(targets), layer, options, several(smooth))
+    return compare_with(explainers, as_list(pictures), asked, list(named or ()))
 
 
 @dataclass(frozen=True)
-class Asked:
+class CompareRequest:
     """What is asked of each model and picture."""
 
     methods: Sequence[str]
@@ -68,11 +68,11 @@ class Asked:
 
 
 def compare_with(
-    explainers: Sequence[Explainer], pictures: Sequence[Any], asked: Asked, names: Sequence[str] = ()
+    explainers: Sequence[Explainer], pictures: Sequence[Any], asked: CompareRequest, names: Sequence[str] = ()
 ) -> Sheet:
     """``compare`` with models that are ready already; ``names`` stand for their own."""
     names = names or _distinct([explainer.title for explainer in explainers])
-    methods = [entry(method).name for method in asked.methods]
+    methods = [get_method(method).name for method in asked.methods]
     rows: list[list[Explanation]] = []
     labels: list[list[str]] = []
     for i, picture in enumerate(pictures):

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camlucida.errors import CamlucidaError, setting
-from camlucida.layers.probe import told
-from camlucida.models.device import place_of
+from camlucida.layers.probe import responding_positions
+from camlucida.models.device import device_and_dtype
 from camlucida.models.inputs import input_size
 
 if TYPE_CHECKING:
-    from camlucida.layers.default_layer import Choice
+    from camlucida.layers.default_layer import DefaultLayers
     from camlucida.pipeline.explainer import Explainer
 
 _PHOTO = (640, 480)  # width and height of a picture on which preprocessing is tried
@@ -28,7 +28,7 @@ _QUICK = {"scorecam": {"channels": 8}}  # whether it works shows with few channe
 
 
 @dataclass(frozen=True)
-class Worked:
+class MethodCheck:
     """How a method did: the codes of its findings, or why it was refused; ``forwards`` is its cost."""
 
     method: str
@@ -39,7 +39,7 @@ class Worked:
 
 def noise_for(explainer: Explainer) -> Tensor:
     """An input (channels, height, width) of noise, of the size that the model wants."""
-    place = place_of(explainer.module)
+    place = device_and_dtype(explainer.module)
     size = input_size(explainer.adapter)
     generator = torch.Generator().manual_seed(0)
     return torch.randn(size, generator=generator, dtype=torch.float32).to(place.device, place.dtype)
@@ -75,12 +75,12 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     yield "prepared", str(explainer.preprocess.recipe)
     yield "pictures", _seen(explainer)
     yield "classes", "named" if adapter.labels else f"not named: give {setting('labels', 'FILE')}"
-    with explainer.run_with_all():
+    with explainer.extra_inputs():
         choice = explainer.known.default(picture)
         looked = explainer.known.survey(picture)
-    yield "layer", "+".join(choice.judged)
-    for name, judged in choice.judged.items():
-        yield "layout", f"{name}: {judged.layout}, {judged.verdict} ({judged.score:.2f} of 1)"
+    yield "layer", "+".join(choice.verdicts)
+    for name, verdict in choice.verdicts.items():
+        yield "layout", f"{name}: {verdict.layout}, {verdict.verdict} ({verdict.score:.2f} of 1)"
     for remark in choice.remarks:
         yield "remark", remark
     yield (
@@ -101,7 +101,7 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     )
 
 
-def worked(explainer: Explainer, picture: Tensor, method: str, forward: float) -> Worked:
+def check_methods(explainer: Explainer, picture: Tensor, method: str, forward: float) -> MethodCheck:
     """Whether a method works on this model, tried on noise, where a plain forward takes ``forward`` seconds."""
     start = time.perf_counter()
     try:
@@ -109,22 +109,23 @@ def worked(explainer: Explainer, picture: Tensor, method: str, forward: float) -
             picture, [method], options={k: v for k, v in _QUICK.items() if k == method}
         )
     except CamlucidaError as error:
-        return Worked(method, refused=str(error))
+        return MethodCheck(method, refused=str(error))
     taken = time.perf_counter() - start
-    return Worked(method, findings=tuple(one.code for one in found.health), forwards=taken / forward)
+    return MethodCheck(method, findings=tuple(one.code for one in found.health), forwards=taken / forward)
 
 
-def places(explainer: Explainer, picture: Tensor, choice: Choice) -> dict[str, Tensor]:
+def places(explainer: Explainer, picture: Tensor, choice: DefaultLayers) -> dict[str, Tensor]:
     """For each default layer the row and column that its positions answer to (2, height, width), 0 to 1."""
-    with explainer.run_with_all():
+    with explainer.extra_inputs():
         found = {
-            name: told(explainer.module, picture, name, judged.layout) for name, judged in choice.judged.items()
+            name: responding_positions(explainer.module, picture, name, verdict.layout)
+            for name, verdict in choice.verdicts.items()
         }
     return {name: one.cpu() for name, one in found.items() if one is not None}
 
 
 def _plain(explainer: Explainer, picture: Tensor) -> None:
-    with torch.no_grad(), explainer.run_with_all():
+    with torch.no_grad(), explainer.extra_inputs():
         explainer.module(picture[None].clone())
 
 

@@ -11,25 +11,25 @@ from typing import Any, Unpack, cast
 
 from torch import Tensor, nn
 
-from camlucida.capture.capture import Reading
-from camlucida.capture.custom_layout import Read, reading_by
-from camlucida.capture.extra_inputs import given, of_pictures
+from camlucida.capture.capture import OutputReaders
+from camlucida.capture.custom_layout import LayoutReader, reading_by
+from camlucida.capture.extra_inputs import extra_inputs, rows_in_batch
 from camlucida.capture.shared_copy import refresh, shared_copy
 from camlucida.errors import NotFinite, OptionError, PictureError, TargetError
 from camlucida.findings import Finding
 from camlucida.heatmaps.smoothing import Smooth, checked
-from camlucida.layers.inspector import Known
+from camlucida.layers.inspector import LayerInspector
 from camlucida.layers.operation_layouts import operation_layouts
 from camlucida.methods import registry
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.device import move
-from camlucida.models.inputs import batches, listed, prepare, prepared_by
-from camlucida.models.load import described, load, split_layer
+from camlucida.models.inputs import as_list, batches, prepare, with_asked_preprocess
+from camlucida.models.load import load, split_layer, with_user_labels
 from camlucida.pipeline.arguments import layer_named, options_by_method, options_of, several, targets_of
 from camlucida.pipeline.batch import explain_batch, not_finite
-from camlucida.pipeline.batch_maps import Ready
+from camlucida.pipeline.batch_maps import PreparedModel
 from camlucida.pipeline.explanation import Explanation
-from camlucida.pipeline.job import Work
+from camlucida.pipeline.job import BatchJob
 from camlucida.pipeline.settings import ExplainSettings, Options, Settings, cache_key, checked_settings
 from camlucida.targets.base import TopClass
 from camlucida.targets.resolve import for_pictures
@@ -72,7 +72,7 @@ class Explainer:
         self._asked_layer: str | None
         name, self._asked_layer = split_layer(model) if isinstance(model, str) else (model, None)
         adapter = load(name, chosen["weights"])
-        self.adapter = described(adapter, chosen["labels"], chosen["logits_of"])
+        self.adapter = with_user_labels(adapter, chosen["labels"], chosen["logits_of"])
         if chosen["activation"] != "auto":
             self.adapter = replace(self.adapter, activation=chosen["activation"])
         self._original = self.adapter.module
@@ -81,19 +81,19 @@ class Explainer:
         self.module = self.adapter.module
         move(self.module, isinstance(model, str), chosen["device"], chosen["dtype"])
         self.preprocess_name = chosen["preprocess"] if isinstance(chosen["preprocess"], str) else "own"
-        self.adapter = prepared_by(chosen["preprocess"], self.adapter)
+        self.adapter = with_asked_preprocess(chosen["preprocess"], self.adapter)
         self.preprocess = self.adapter.preprocess
         self.batch_size, self._given = chosen["batch_size"], (chosen["args"], chosen["kwargs"])
         key = cache_key(self.adapter) if chosen["cache"] and isinstance(model, str) else None
         read, embeds = reading_by(chosen["reshape"]), self.adapter.outputs == "embedding"
-        self.known = Known(self.module, self.adapter.logits_of, key, read, embeds)
+        self.known = LayerInspector(self.module, self.adapter.logits_of, key, read, embeds)
         if self._asked_layer:
             self.known.check(self._asked_layer)
 
     def explain(
         self,
         pictures: Any,
-        methods: str | registry.Entry | Sequence[str | registry.Entry] = ("gradcam",),
+        methods: str | registry.Method | Sequence[str | registry.Method] = ("gradcam",),
         targets: Any = (None,),
         layers: str | nn.Module | Sequence[str | nn.Module | None] | None = (None,),
         options: Options | None = None,
@@ -115,13 +115,15 @@ class Explainer:
         """
         if self.module is not self._original:
             refresh(self.module, self._original)
-        entries = [registry.entry(method) if isinstance(method, str) else method for method in several(methods)]
+        entries = [
+            registry.get_method(method) if isinstance(method, str) else method for method in several(methods)
+        ]
         settings = options_by_method(entries, options)
         targets, smooth = targets_of(targets), several(smooth)
         asked = [layer_named(self._original, one) or self._asked_layer for one in several(layers)]
         prepared = [
             replace(prepare(picture, self.adapter, self.preprocess), number=number)
-            for number, picture in enumerate(listed(pictures))
+            for number, picture in enumerate(as_list(pictures))
         ]
         self._check_targets(targets)
         known = (self.adapter.labels, len(prepared), self.adapter.activation)
@@ -129,16 +131,18 @@ class Explainer:
         ways = checked(smooth)
         if not (prepared and entries and rows and asked):
             raise OptionError("explain needs at least one picture, method, target and layer")
-        return self._explained(Work(prepared, [], list(zip(entries, settings, strict=True)), rows, ways), asked)
+        return self._explained(
+            BatchJob(prepared, [], list(zip(entries, settings, strict=True)), rows, ways), asked
+        )
 
-    def _explained(self, work: Work, asked: Sequence[str | None]) -> list[Explanation]:
+    def _explained(self, work: BatchJob, asked: Sequence[str | None]) -> list[Explanation]:
         """The explanations of all pictures, batch by batch, at the layers ``asked`` for."""
-        ready = Ready(self.adapter, self.preprocess_name, self._reading)
+        ready = PreparedModel(self.adapter, self.preprocess_name, self._reading)
         explanations: list[Explanation] = []
         count, bad = len(work.pictures), 0  # pictures of batches that give nothing but NaN
         for start, group in batches(work.pictures, self.batch_size):
             part = self._at_layers(work.part(start, len(group)), asked, (start, count))
-            with self.run_with_all(count):
+            with self.extra_inputs(count):
                 try:
                     explanations += explain_batch(ready, part)
                 except NotFinite:
@@ -148,29 +152,29 @@ class Explainer:
                     explanations += [one for alone in part.split(1) for one in not_finite(ready, alone)]
         return explanations
 
-    def _at_layers(self, work: Work, asked: Sequence[str | None], which: tuple[int, int]) -> Work:
+    def _at_layers(self, work: BatchJob, asked: Sequence[str | None], which: tuple[int, int]) -> BatchJob:
         """The work with its layers found, and what there is to know of them.
 
         ``which`` are the number of its first picture, and how many pictures there are in all batches.
         """
         start, count = which
-        with self.run_with_all(count), of_pictures([start]):
+        with self.extra_inputs(count), rows_in_batch([start]):
             names = [self.layer_names(name, work.pictures[0].tensor) for name in asked]
         chosen = [layer for named, layer in zip(asked, names, strict=True) if named is None]
         parts = frozenset(layer for layer in chosen if len(layer) > 1)
         work = replace(work, layers=names, parts=parts)
-        with self.run_with_all(count), of_pictures([start]):
-            return replace(work, layer_notes=self._notes(work, asked))
+        with self.extra_inputs(count), rows_in_batch([start]):
+            return replace(work, layer_findings=self._notes(work, asked))
 
-    def _notes(self, work: Work, layers: Sequence[str | None]) -> dict[str, tuple[Finding, ...]]:
+    def _notes(self, work: BatchJob, layers: Sequence[str | None]) -> dict[str, tuple[Finding, ...]]:
         """What there is to know of the work's layers, of which those not named were chosen here."""
         like = work.pictures[0].tensor
         rows = zip(layers, work.layers, strict=True)
         chosen = {name for asked, names in rows if asked is None for name in names}
         by_default = [name for name in work.names if name in chosen]
         named = [name for name in work.names if name not in chosen]
-        notes = self.known.look_at(by_default, like, work.needs)
-        return notes | self.known.look_at(named, like, work.needs, chosen=False)
+        findings = self.known.verify(by_default, like, work.needs)
+        return findings | self.known.verify(named, like, work.needs, chosen=False)
 
     def _check_targets(self, targets: Sequence[Any]) -> None:
         """Refuse the top class of an embedding.
@@ -206,25 +210,29 @@ class Explainer:
         """
         name = name or self._asked_layer
         if name is None:
-            return tuple(self.known.default(tensor).judged)
+            return tuple(self.known.default(tensor).verdicts)
         return tuple(self.known.check(one) for one in name.split("+"))
 
-    def twin(self, module: nn.Module, layer: str | None, read: Read | None) -> Explainer:
+    def with_module(self, module: nn.Module, layer: str | None, read: LayoutReader | None) -> Explainer:
         """The same for a module of the same build; ``layer`` is looked at unless told, ``read`` reads it."""
-        twin = copy(self)
-        twin.adapter, twin.module, twin._original = replace(self.adapter, module=module), module, module
-        twin.known = Known(module, self.adapter.logits_of, None, read)
-        twin._asked_layer = layer
-        return twin
+        with_module = copy(self)
+        with_module.adapter, with_module.module, with_module._original = (
+            replace(self.adapter, module=module),
+            module,
+            module,
+        )
+        with_module.known = LayerInspector(module, self.adapter.logits_of, None, read)
+        with_module._asked_layer = layer
+        return with_module
 
-    def run_with_all(self, pictures: int = 1) -> AbstractContextManager[None]:
+    def extra_inputs(self, pictures: int = 1) -> AbstractContextManager[None]:
         """While entered, the model gets whatever it takes beside the ``pictures``."""
-        return given(self.module, *self._given, pictures, self.known.manner.recording)
+        return extra_inputs(self.module, *self._given, pictures, self.known.manner.recording)
 
-    def _reading(self, like: Tensor) -> Reading:
+    def _reading(self, like: Tensor) -> OutputReaders:
         layout_of, grid_of = partial(self.known.layout_of, like), operation_layouts(self.known, like)
         single, strides = self.known.manner.single, self.known.strides
-        return Reading(self.adapter.logits_of, layout_of, grid_of, single=single, strides=strides)
+        return OutputReaders(self.adapter.logits_of, layout_of, grid_of, single=single, strides=strides)
 
 
 def explain(

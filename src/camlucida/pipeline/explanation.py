@@ -12,8 +12,8 @@ from camlucida.errors import OptionError, spoken
 from camlucida.files import png_bytes, save_picture
 from camlucida.findings import Finding
 from camlucida.heatmaps.examine import examine
-from camlucida.heatmaps.project import lay, seen_only
-from camlucida.heatmaps.scale import Scale, limit
+from camlucida.heatmaps.project import model_input_only, project_to_picture
+from camlucida.heatmaps.scale import Scale, full_colour_values
 from camlucida.images import Frame
 from camlucida.images.colour import DEFAULT_COLORMAP, diverging
 from camlucida.images.overlay import DEFAULT_ALPHA, overlay
@@ -38,7 +38,7 @@ class Explanation:
     asked for; ``index``, ``label`` and ``probability`` belong to the class, and are None for targets that
     speak of no single class. ``picture`` is what the map is drawn on and ``frame`` says where the model's
     input lies on it. ``source`` is the file the picture came from. ``spread`` (height, width) is how much the
-    map varies over the views of aug smoothing, None without it; ``notes`` are findings from making the map.
+    map varies over the views of aug smoothing, None without it; ``findings`` are findings from making the map.
     ``target`` says in few words what was explained: a class, "A − B" of a contrast, or a function's name.
     """
 
@@ -52,7 +52,7 @@ class Explanation:
     shown: Image | Tensor = field(repr=False)  # or bytes (channels, height, width)
     source: Path | None = None
     spread: Tensor | None = None
-    notes: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
     target: str = ""
 
     @property
@@ -74,7 +74,7 @@ class Explanation:
     @cached_property
     def health(self) -> tuple[Finding, ...]:
         """Reasons why the map is blank or not to be trusted; none if there are none."""
-        return (*self.notes, *examine(self.heatmap))
+        return (*self.findings, *examine(self.heatmap))
 
     @property
     def caption(self) -> str:
@@ -107,13 +107,13 @@ class Explanation:
         Raises:
             OptionError: there is no spread to show, or one of the others is none that exists.
         """
-        drawn = self.map_named(show)
-        peak = limit([drawn], scale, diverging(colormap))[0] if limit_at is None else limit_at
+        drawn = self.map_or_spread(show)
+        peak = full_colour_values([drawn], scale, diverging(colormap))[0] if limit_at is None else limit_at
         mark = _RANDOM_MARK if self.provenance.weights == "random" else ""
-        laid = seen_only(lay(drawn, self.frame), self.frame)
+        laid = model_input_only(project_to_picture(drawn, self.frame), self.frame)
         return overlay(self.picture, laid, peak, alpha, colormap, mark)
 
-    def map_named(self, show: Show) -> Tensor:
+    def map_or_spread(self, show: Show) -> Tensor:
         """The map itself, or its spread.
 
         Raises:
@@ -166,7 +166,7 @@ class Explanation:
             "frame": asdict(self.frame),
             "source": None if self.source is None else str(self.source),
             "health": [asdict(finding) for finding in self.health],
-            "notes": len(self.notes),
+            "notes": len(self.findings),
         }
 
     @classmethod
@@ -195,7 +195,7 @@ class Explanation:
             shown=Image.fromarray(found.arrays["picture"]),
             source=None if facts["source"] is None else Path(facts["source"]),
             spread=maps.get("spread"),
-            notes=tuple(Finding(**one) for one in facts["health"][: facts["notes"]]),
+            findings=tuple(Finding(**one) for one in facts["health"][: facts["notes"]]),
             target=facts.get("target", ""),
         )
 

@@ -6,32 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from camlucida.heatmaps.smoothing import VIEWS, Anchored, views
+from camlucida.heatmaps.smoothing import VIEWS, AnchoredTarget, views
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from camlucida.findings import Finding
     from camlucida.heatmaps.smoothing import Smooth
-    from camlucida.methods.registry import Entry
-    from camlucida.models.inputs import Prepared
+    from camlucida.methods.registry import Method
+    from camlucida.models.inputs import ModelInput
     from camlucida.targets.base import Target
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchJob:
     """One batch: pictures of one input size, layers, methods with their settings, targets per picture.
 
     ``parts`` are those of the layers that carry the score together, as found by default.
     """
 
-    pictures: list[Prepared]
+    pictures: list[ModelInput]
     layers: list[tuple[str, ...]]
-    methods: list[tuple[Entry, dict[str, Any]]]
+    methods: list[tuple[Method, dict[str, Any]]]
     targets: list[list[Target]]
     smooth: tuple[Smooth, ...] = ()
-    notes: tuple[Finding, ...] = ()
-    layer_notes: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    layer_findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     parts: frozenset[tuple[str, ...]] = frozenset()
 
     @property
@@ -45,7 +45,7 @@ class Work:
         return list(dict.fromkeys(name for layer in self.layers for name in layer))
 
     @property
-    def aims(self) -> list[list[int]]:
+    def target_rows(self) -> list[list[int]]:
         """For each method the rows of ``inputs``' targets that it explains, one a target asked for."""
         count, made, rows = len(self.targets), 0, []
         for entry, _ in self.methods:
@@ -64,7 +64,7 @@ class Work:
         rows = [
             *self.targets,
             *(
-                [entry.aim(target, settings, activation) for target in row]
+                [entry.derive_target(target, settings, activation) for target in row]
                 for entry, settings in self.methods
                 if entry.target
                 for row in self.targets
@@ -73,16 +73,17 @@ class Work:
         if "aug" not in self.smooth:
             return tensors, rows
         of_views: list[list[Target]] = [
-            [Anchored(target, i * VIEWS) for i, target in enumerate(row) for _ in range(VIEWS)] for row in rows
+            [AnchoredTarget(target, i * VIEWS) for i, target in enumerate(row) for _ in range(VIEWS)]
+            for row in rows
         ]
         return [view for tensor in tensors for view in views(tensor)], of_views
 
-    def part(self, start: int, count: int) -> Work:
+    def part(self, start: int, count: int) -> BatchJob:
         """The same work on ``count`` pictures from ``start`` on."""
         end = start + count
         targets = [row[start:end] for row in self.targets]
         return replace(self, pictures=self.pictures[start:end], targets=targets)
 
-    def split(self, size: int) -> list[Work]:
+    def split(self, size: int) -> list[BatchJob]:
         """The same work on at most ``size`` pictures at a time."""
         return [self.part(start, size) for start in range(0, len(self.pictures), size)]

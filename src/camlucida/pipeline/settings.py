@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 from camlucida.heatmaps.smoothing import Smooth
 from camlucida.models.adapter import Adapter
 from camlucida.models.changed_preprocessing import NUMBERS
@@ -79,7 +79,7 @@ def checked_settings(given: Settings) -> Settings:
             f'{unknown[0]} is a number of the preprocessing: give preprocess={{"{unknown[0]}": …}}'
         )
     if unknown:
-        raise OptionError(one_of("setting", unknown[0], list(DEFAULTS), "see help(camlucida.Explainer)"))
+        raise OptionError(unknown_name("setting", unknown[0], list(DEFAULTS), "see help(camlucida.Explainer)"))
     chosen: Settings = {**DEFAULTS, **given}
     if chosen["batch_size"] < 1:
         raise OptionError(f"batch_size is at least 1, got {chosen['batch_size']}")

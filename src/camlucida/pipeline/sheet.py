@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camlucida.files import png_bytes, save_picture
-from camlucida.heatmaps.scale import Scale, limit
+from camlucida.heatmaps.scale import Scale, full_colour_values
 from camlucida.images.colour import DEFAULT_COLORMAP, diverging
-from camlucida.images.contact_sheet import Cell, sheet
+from camlucida.images.contact_sheet import Tile, sheet
 from camlucida.images.overlay import DEFAULT_ALPHA
 from camlucida.pipeline.explanation import Explanation, Show
 from camlucida.pipeline.file_marks import mark_of, mark_of_all, written
@@ -42,14 +42,16 @@ class Sheet:
 
         With ``scale="panel"`` full colour is the same value in all of them.
         """
-        limits = iter(limit([e.map_named(show) for e in self.explanations], scale, diverging(colormap)))
+        limits = iter(
+            full_colour_values([e.map_or_spread(show) for e in self.explanations], scale, diverging(colormap))
+        )
         cells = []
         for row in self.rows:
             overlays = [
-                Cell(e.overlay(alpha, colormap, limit_at=next(limits), show=show), (e.caption, *_warning(e)))
+                Tile(e.overlay(alpha, colormap, limit_at=next(limits), show=show), (e.caption, *_warning(e)))
                 for e in row
             ]
-            cells.append([Cell(row[0].picture), *overlays])
+            cells.append([Tile(row[0].picture), *overlays])
         return sheet(cells, ["picture", *self.columns], self.labels)
 
     def save(

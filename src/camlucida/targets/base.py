@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Target(Protocol):
     """Anything with ``bind``; the ready ones are below."""
 
-    def bind(self, outputs: Tensor, picture: int) -> Bound: ...
+    def bind(self, outputs: Tensor, row: int) -> Bound: ...
 
 
 class Bound(Protocol):
@@ -40,7 +40,7 @@ class ClassScore:
 
     index: Any
 
-    def bind(self, outputs: Tensor, picture: int) -> ClassScore:
+    def bind(self, outputs: Tensor, row: int) -> ClassScore:
         _check(self.index, outputs)
         return self
 
@@ -50,15 +50,15 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class TopClass:
-    """The logit of whichever class scores highest on the plain picture, or second highest for ``place`` 2."""
+    """The logit of whichever class scores highest on the plain picture, or second highest for ``rank`` 2."""
 
-    place: int = 1
+    rank: int = 1
 
-    def bind(self, outputs: Tensor, picture: int) -> ClassScore:
+    def bind(self, outputs: Tensor, row: int) -> ClassScore:
         _check(0, outputs)
-        if not 1 <= self.place <= outputs.shape[1]:
-            raise TargetError(f"this model has {outputs.shape[1]} classes and no number {self.place} of them")
-        return ClassScore(int(outputs[picture].argsort(descending=True, stable=True)[self.place - 1]))
+        if not 1 <= self.rank <= outputs.shape[1]:
+            raise TargetError(f"this model has {outputs.shape[1]} classes and no number {self.rank} of them")
+        return ClassScore(int(outputs[row].argsort(descending=True, stable=True)[self.rank - 1]))
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class ClassProbability:
     activation: Activation = "auto"
     rule: Rule | None = None
 
-    def bind(self, outputs: Tensor, picture: int) -> ClassProbability:
+    def bind(self, outputs: Tensor, row: int) -> ClassProbability:
         _check(self.index, outputs)
-        rule = rule_of(outputs[picture : picture + 1], self.activation, last_activation(outputs))
+        rule = rule_of(outputs[row : row + 1], self.activation, last_activation(outputs))
         if rule is None:
             raise TargetError(
                 "whether this model's outputs are probabilities cannot be told: say what makes them such "
@@ -94,7 +94,7 @@ class Contrast:
     index: Any
     other: Any
 
-    def bind(self, outputs: Tensor, picture: int) -> Contrast:
+    def bind(self, outputs: Tensor, row: int) -> Contrast:
         _check(self.index, outputs)
         _check(self.other, outputs)
         return self
@@ -110,7 +110,7 @@ class Custom:
     function: Callable[[Tensor], Tensor]
     index: None = None
 
-    def bind(self, outputs: Tensor, picture: int) -> Custom:
+    def bind(self, outputs: Tensor, row: int) -> Custom:
         return self
 
     def __call__(self, outputs: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camlucida.errors import TargetError, one_of
+from camlucida.errors import TargetError, unknown_name
 from camlucida.targets.wnids import class_of, is_wnid
 
 _LISTED = 12  # candidates shown when a name fits several classes
@@ -60,7 +60,7 @@ def find_class(name: str, labels: Sequence[str] | None) -> int:
         return found[0]
     if not found:
         known = [part for label in labels for part in _names(label)]
-        raise TargetError(one_of("class", name, known, "give a part of its name, or its index"))
+        raise TargetError(unknown_name("class", name, known, "give a part of its name, or its index"))
     listed = ", ".join(f"{i} {labels[i]}" for i in found[:_LISTED])
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     raise TargetError(f"class {name!r} fits {len(found)} classes, name one or give its index: {listed}{more}")

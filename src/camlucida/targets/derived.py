@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
-from camlucida.errors import OptionError, TargetError, one_of
+from camlucida.errors import OptionError, TargetError, unknown_name
 from camlucida.targets.base import ClassScore
 from camlucida.targets.probabilities import Activation, Rule, last_activation, log_by_rule, rule_of
 
@@ -31,8 +31,8 @@ class Finer:
     alpha: float = 0.6
     references: int = 3
 
-    def bind(self, outputs: Tensor, picture: int) -> Margin:
-        bound = self.target.bind(outputs, picture)
+    def bind(self, outputs: Tensor, row: int) -> Margin:
+        bound = self.target.bind(outputs, row)
         if not isinstance(bound, ClassScore):
             raise TargetError(
                 f"finercam compares the logits of classes and got {type(bound).__name__}: "
@@ -43,7 +43,7 @@ class Finer:
                 f"finercam compares with at least one other class, got {self.references} of "
                 f"{outputs.shape[1] - 1}: set references to 1 or more"
             )
-        apart = (outputs[picture] - outputs[picture, bound.index]).abs()
+        apart = (outputs[row] - outputs[row, bound.index]).abs()
         order = apart.argsort(stable=True).cpu().tolist()
         nearest = [index for index in order if index != bound.index]
         return Margin(bound.index, tuple(nearest[: self.references]), self.alpha)
@@ -76,12 +76,12 @@ class Residual:
     _: KW_ONLY
     utility: str = "rest"
 
-    def bind(self, outputs: Tensor, picture: int) -> Bound:
+    def bind(self, outputs: Tensor, row: int) -> Bound:
         if self.utility not in ("rest", "target"):
-            raise OptionError(one_of("utility", self.utility, ["rest", "target"], "it is rest or target"))
-        bound = self.target.bind(outputs, picture)
+            raise OptionError(unknown_name("utility", self.utility, ["rest", "target"], "it is rest or target"))
+        bound = self.target.bind(outputs, row)
         if self.utility == "rest" and isinstance(bound, ClassScore):
-            own = outputs[picture : picture + 1]
+            own = outputs[row : row + 1]
             rule = rule_of(own, self.activation, last_activation(outputs)) or "softmax"
             return ResidualScore(bound.index, rule)
         return bound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,9 @@ def checked_activation(name: Any) -> Activation:
         OptionError: it is not.
     """
     if name not in ACTIVATIONS:
-        raise OptionError(one_of("activation", str(name), list(ACTIVATIONS), f"it is {', '.join(ACTIVATIONS)}"))
+        raise OptionError(
+            unknown_name("activation", str(name), list(ACTIVATIONS), f"it is {', '.join(ACTIVATIONS)}")
+        )
     known: Activation = name
     return known
 

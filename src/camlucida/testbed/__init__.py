@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camlucida.testbed.game import energy as energy
+    from camlucida.testbed.game import energy_inside as energy_inside
     from camlucida.testbed.game import maps as maps
     from camlucida.testbed.game import pointing as pointing
     from camlucida.testbed.game import pointing_game as pointing_game
@@ -27,7 +27,7 @@ _HOME = {
     "Samples": "pictures",
     "TaggedSamples": "pictures",
     "conflict_samples": "pictures",
-    "energy": "game",
+    "energy_inside": "game",
     "maps": "game",
     "models": "networks",
     "pointing": "game",

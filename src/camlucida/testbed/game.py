@@ -56,7 +56,7 @@ def pointing(heatmaps: Tensor, masks: Tensor) -> float:
     return float((covered.gather(1, peaks) > 0).double().mean())
 
 
-def energy(heatmaps: Tensor, masks: Tensor) -> float:
+def energy_inside(heatmaps: Tensor, masks: Tensor) -> float:
     """The share of the maps' positive values that lies inside the masks, in the mean; blank maps count nothing.
 
     A map that is the same everywhere has the masks' share of the picture.

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from camlucida.errors import OptionError
-from camlucida.testbed.shapes import FORMS
+from camlucida.testbed.shapes import SHAPES
 
 SIZE = 64  # height and width of a picture
 GRID = (8, 8)  # positions of the networks' last layers
-CLASSES = tuple(FORMS)
+CLASSES = tuple(SHAPES)
 
 _RADIUS = (12.0, 15.0)
 _TURN = math.radians(20)
@@ -187,7 +187,7 @@ def _with_forms(
     u = across * turn.cos() + down * turn.sin()
     v = down * turn.cos() - across * turn.sin()
     outside = torch.empty(n, SIZE, SIZE, dtype=torch.float32)
-    for label, form in enumerate(FORMS.values()):
+    for label, form in enumerate(SHAPES.values()):
         rows = labels == label
         outside[rows] = form(u[rows], v[rows])
     cover = (0.5 - outside * places[:, 2, None, None]).clamp(0, 1)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Form = Callable[[Tensor, Tensor], Tensor]
+Shape = Callable[[Tensor, Tensor], Tensor]
 
 
 def _disc(u: Tensor, v: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def _bar(u: Tensor, v: Tensor, half_width: float, half_height: float) -> Tensor:
     return torch.maximum(u.abs() - half_width, v.abs() - half_height)
 
 
-FORMS: dict[str, Form] = {
+SHAPES: dict[str, Shape] = {
     "disc": _disc,
     "square": _square,
     "triangle": _triangle,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
-from camlucida.errors import OptionError, one_of
+from camlucida.errors import OptionError, unknown_name
 from camlucida.testbed.networks import NETWORKS, SHORTCUT, weights_of, write
 from camlucida.testbed.pictures import (
     GRID,
@@ -32,7 +32,7 @@ _HELD_OUT = 10**9  # the seed of pictures that no training sees
 
 
 @dataclass(frozen=True)
-class Course:
+class Schedule:
     """How a network is trained: steps of ``BATCH`` pictures, and the largest learning rate.
 
     The head starts ``head`` times as large where a LayerNorm bounds what it reads: the few positions on the
@@ -44,11 +44,11 @@ class Course:
     head: float = 8.0
 
 
-COURSES = {
-    "resnet": Course(400, 4e-3, head=1.0),
-    "convnext": Course(1100, 1.5e-3, head=2.5),
-    "vit": Course(700, 1.5e-3),
-    "swin": Course(700, 1.5e-3),
+SCHEDULES = {
+    "resnet": Schedule(400, 4e-3, head=1.0),
+    "convnext": Schedule(1100, 1.5e-3, head=2.5),
+    "vit": Schedule(700, 1.5e-3),
+    "swin": Schedule(700, 1.5e-3),
 }
 _SHORTCUT_STEPS = 250  # colours are learnt sooner than forms
 
@@ -60,9 +60,11 @@ def train(name: str, steps: int | None = None) -> nn.Module:
         OptionError: there is no such network.
     """
     shortcut, family = name.startswith(SHORTCUT), name.removeprefix(SHORTCUT)
-    if family not in COURSES:
-        raise OptionError(one_of("network", family, list(COURSES), f"it is one of {', '.join(COURSES)}"))
-    course = COURSES[family]
+    if family not in SCHEDULES:
+        raise OptionError(
+            unknown_name("network", family, list(SCHEDULES), f"it is one of {', '.join(SCHEDULES)}")
+        )
+    course = SCHEDULES[family]
     length = _SHORTCUT_STEPS if shortcut else course.steps
     make = shortcut_samples if shortcut else samples
     with torch.random.fork_rng(devices=[]):
@@ -77,7 +79,7 @@ def train(name: str, steps: int | None = None) -> nn.Module:
 def _started(family: str) -> nn.Module:
     module: Any = NETWORKS[family]().train()
     with torch.no_grad():
-        module.get_classifier().weight.mul_(COURSES[family].head)
+        module.get_classifier().weight.mul_(SCHEDULES[family].head)
     return cast("nn.Module", module)
 
 
@@ -146,7 +148,7 @@ def _say(line: str) -> None:
 
 def main(names: list[str]) -> None:
     """Train the networks called ``names`` and write their weights into the package."""
-    for name in names or [*COURSES, *(SHORTCUT + family for family in COURSES)]:
+    for name in names or [*SCHEDULES, *(SHORTCUT + family for family in SCHEDULES)]:
         module = train(name)
         write(module, name)
         _say(f"{name}: {accuracy(module, name):.3f} right, {weights_of(name).stat().st_size} bytes")

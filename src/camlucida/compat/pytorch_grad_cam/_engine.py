@@ -19,7 +19,7 @@ from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.errors import ModelError, PictureError
 from camlucida.heatmaps.examine import examine
 from camlucida.images import Size
-from camlucida.methods.registry import Entry
+from camlucida.methods.registry import Method
 from camlucida.pipeline.explainer import Explainer
 from camlucida.registry import Paper
 from camlucida.targets.base import PerPicture
@@ -45,14 +45,14 @@ class Engine:
         self.names: list[str | None] = [*names_of(layers, self._explainer.module)]
         self.module = self._explainer.module
         self._found: dict[tuple[str, Size], Layout] = {}
-        self._prober = self._explainer.twin(self.module, None, None)
-        self._explainer = self._explainer.twin(self.module, None, reading_by(reshape) or self._read)
+        self._prober = self._explainer.with_module(self.module, None, None)
+        self._explainer = self._explainer.with_module(self.module, None, reading_by(reshape) or self._read)
 
     def run(
         self,
         pictures: Tensor,
         asked: Sequence[Asked],
-        method: tuple[Entry, Mapping[str, Any]],
+        method: tuple[Method, Mapping[str, Any]],
         eigen: bool,
         kept: ActivationsAndGradients,
     ) -> list[Explanation]:
@@ -95,10 +95,10 @@ class Engine:
         return self._found[name, size]
 
     def _probe(self, name: str, picture: Tensor) -> None:
-        judged = self._prober.known.judged(name, picture)
-        if judged is None:
+        verdict = self._prober.known.verdict_of(name, picture)
+        if verdict is None:
             raise UnclearError(name)
-        self._found[name, (int(picture.shape[-2]), int(picture.shape[-1]))] = judged.layout
+        self._found[name, (int(picture.shape[-2]), int(picture.shape[-1]))] = verdict.layout
 
     def _by_layer(self, seen: list[Tensor], pictures: int) -> list[Tensor]:
         """One tensor a target layer of all pictures, which were explained in parts where memory ended."""
@@ -111,9 +111,9 @@ class Engine:
         return [whole[name] for name in self.names]
 
 
-def captured(needs: Sequence[str]) -> Entry:
+def captured(needs: Sequence[str]) -> Method:
     """A method that is there for what it sees."""
-    return Entry(
+    return Method(
         name="own",
         function=(lambda activations, gradients: activations)
         if len(needs) > 1
@@ -173,7 +173,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu()
 
 
-def _recording(entry: Entry, kept: ActivationsAndGradients) -> Entry:
+def _recording(entry: Method, kept: ActivationsAndGradients) -> Method:
     """The method, which leaves behind what it has seen of each layer."""
 
     @wraps(entry.function)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from camlucida.errors import OptionError
-from camlucida.heatmaps.examine import Noted
+from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods import registry
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +33,7 @@ def contributions_of(method: str, options: Mapping[str, Any], activations: Array
     Raises:
         OptionError: the method needs more than activations and gradients.
     """
-    entry = registry.entry(method)
+    entry = registry.get_method(method)
     fields = {"activations": activations, "gradients": gradients}
     if not set(entry.needs) <= {name for name, field in fields.items() if field is not None}:
         raise OptionError(
@@ -43,7 +43,7 @@ def contributions_of(method: str, options: Mapping[str, Any], activations: Array
     settings = entry.settings({name: value for name, value in options.items() if name in entry.options})
     given = {name: torch.from_numpy(np.asarray(fields[name])) for name in entry.needs}
     result = entry.run(_Fields(given), settings)
-    values: Array = (result.values if isinstance(result, Noted) else result).numpy()
+    values: Array = (result.values if isinstance(result, WithFindings) else result).numpy()
     return values
 
 

@@ -77,7 +77,7 @@ class BaseCAM:
         self.model = model.cuda() if old["use_cuda"] else model
         self.target_layers, self.reshape_transform = list(layers), reshape
         self.uses_gradients = (
-            "gradients" in registry.entry(self.method).needs if self.method else uses_gradients
+            "gradients" in registry.get_method(self.method).needs if self.method else uses_gradients
         )
         self.compute_input_gradient, self.detach = compute_input_gradient, detach
         self.tta_transforms, self.strict_parity = tta_transforms, strict_parity
@@ -221,18 +221,18 @@ class BaseCAM:
         )
         if not self.method or replaced:
             return True
-        simple = {"activations", "gradients"} >= set(registry.entry(self.method).needs)
+        simple = {"activations", "gradients"} >= set(registry.get_method(self.method).needs)
         return self.strict_parity and (self.peer != Peer() or (eigen_smooth and simple))
 
     def _forward(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         input_tensor = input_tensor.to(self.device)
-        with borrow_lock.turn():  # what is kept of a call is this object's
+        with borrow_lock.exclusive():  # what is kept of a call is this object's
             return self._run(input_tensor, asked, eigen_smooth)
 
     def _run(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         own = self._is_own(eigen_smooth)
         needs = ("activations", "gradients")[: 1 + self.uses_gradients]
-        entry = captured(needs) if own else registry.entry(self.method)
+        entry = captured(needs) if own else registry.get_method(self.method)
         self._found = self._engine.run(
             input_tensor,
             asked,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.borrow import bare, lent
+from camlucida.capture.borrow import borrowed, unwrapped
 from camlucida.compat.pytorch_grad_cam._arguments import PeerTarget, one_each
 from camlucida.compat.pytorch_grad_cam._engine import as_it_is
 from camlucida.compat.pytorch_grad_cam._messages import warn
@@ -126,8 +126,8 @@ def scores_of(model: nn.Module, pictures: Tensor, targets: Sequence[PeerTarget])
             "[ClassifierOutputTarget(281)]"
         )
     one_each(targets, len(pictures))
-    borrowed = lent(bare(model)) if isinstance(model, nn.Module) else nullcontext(model)
-    with torch.no_grad(), borrowed as run:
+    ready = borrowed(unwrapped(model)) if isinstance(model, nn.Module) else nullcontext(model)
+    with torch.no_grad(), ready as run:
         outputs = run(pictures)
         each = outputs if isinstance(outputs, (Tensor, list)) else as_it_is(outputs)
         scores = torch.stack([target(one) for target, one in zip(targets, each, strict=True)])

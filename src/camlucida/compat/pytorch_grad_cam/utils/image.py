@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from camlucida.errors import OptionError, PictureError, one_of
+from camlucida.errors import OptionError, PictureError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,7 +218,7 @@ def _name(colormap: int) -> str:
     if not isinstance(colormap, Integral) or not 0 <= colormap < len(_NAMES):
         given = f"{colormap!r:.40}"
         hint = "it is one of OpenCV's, 0 to 21, such as 2 (jet) or 20 (turbo), or matplotlib's name of one"
-        raise OptionError(one_of("colormap", given, [], hint))
+        raise OptionError(unknown_name("colormap", given, [], hint))
     name = _NAMES[int(colormap)]
     if name == "parula":
         raise OptionError(
