@@ -169,7 +169,10 @@ def _methods(explainer: Explainer, subject: Item | TensorItem) -> tuple[list[str
 def _told(found: Evaluation, ranked: Sequence[str]) -> dict[str, Any]:
     estimates, by = found.estimates(), [one for one in found.metrics if one.name in ranked]
     rankings = advice(Evaluation(found.rows, by, found.seed))
-    places = {one.source: {"rank": one.rank, "as_good": one.not_significantly_worse} for one in rankings}
+    places = {
+        one.source: {"rank": one.rank, "not_significantly_worse": one.not_significantly_worse}
+        for one in rankings
+    }
     sources: dict[str, Mapping[str, Any]] = {
         source: {
             "seconds": found.seconds(source),

@@ -31,7 +31,7 @@ from camlucida import Explainer  # noqa: E402
 from camlucida.capture.layout import Layout  # noqa: E402
 from camlucida.errors import CamlucidaError  # noqa: E402
 from support_rows import Row, rows  # noqa: E402
-from truth import judge  # noqa: E402
+from truth.rows import judge  # noqa: E402
 
 VERDICTS = ("verified", "weak", "no-signal", "unverified", "refused")  # from the best
 HELPS: tuple[tuple[str, ...], ...] = (

@@ -10,9 +10,9 @@ import timm
 import torch
 import torchvision
 from torch import nn
-
-from truth import TRUTHS, build
 from truth_layout import Truth
+
+from truth.rows import TRUTHS, build
 
 # The smallest variant of every class in every module of timm 1.0.31, by parameters times input side; encoders
 # that have no classes are left out.

@@ -48,7 +48,7 @@ def _everywhere(boards: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _rank(way: dict[str, Any]) -> str:
-    return f"{way['rank']:.1f}" + (" ✓" if way["as_good"] else "")
+    return f"{way['rank']:.1f}" + (" ✓" if way["not_significantly_worse"] else "")
 
 
 def _leaderboard(report: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ ROOT = Path(camlucida.__file__).parent
 # From the bottom up: a room imports itself and those on lower floors, never another on its own.
 FLOORS = [
     ["errors", "types"],
-    ["files", "tables", "health", "registry"],
+    ["files", "tables", "findings", "registry"],
     ["images"],
     ["targets"],
     ["heatmaps"],
@@ -78,7 +78,7 @@ def test_every_room_has_a_floor() -> None:
 def forbidden(importer: str, name: str) -> bool:
     ours, theirs = room_of(importer), room_of(name)
     if ours == theirs:
-        return ours == "methods" and importer != name
+        return ours == "methods" and name not in (importer, "camlucida.methods.registry")
     return floor(ours) <= floor(theirs)
 
 
@@ -111,7 +111,7 @@ def test_the_module_graph_has_no_cycle() -> None:
 
 
 def test_methods_touch_torch_alone() -> None:
-    for path in (ROOT / "methods").glob("*.py"):
+    for path in set((ROOT / "methods").glob("*.py")) - {ROOT / "methods" / "registry.py"}:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {name.split(".")[0] for node in ast.walk(tree) for name in imported(node)}
         assert names <= {"__future__", "collections", "typing", "torch", "camlucida"}, path
@@ -129,7 +129,7 @@ def heavy_after(code: str) -> list[str]:
     [
         "import camlucida",
         "import camlucida; dir(camlucida)",
-        "import camlucida.methods.registry as r; assert 'gradcam' in r.entries()",
+        "import camlucida.methods.registry as r; assert 'gradcam' in r.all_methods()",
         "from camlucida.cli import app; app(['--help'], result_action='return_value')",
         "from camlucida.cli import app; app(['explain', '--help'], result_action='return_value')",
         "from camlucida.cli import app; app(['methods'], result_action='return_value')",

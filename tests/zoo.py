@@ -107,3 +107,15 @@ def is_flat(heatmap: Tensor) -> bool:
     """Whether a map hardly varies: then nothing is learned from comparing it."""
     spread = float(heatmap.max() - heatmap.min())
     return spread < 1e-3 * float(heatmap.abs().max()) or spread < 1e-9
+
+
+def driver(*_: int) -> nn.Module:
+    """Five unpadded convolutions, as networks that steer cars have them."""
+    sizes = [(3, 8, 5, 2), (8, 10, 5, 2), (10, 12, 5, 2), (12, 14, 3, 1), (14, 14, 3, 1)]
+    layers = [part for size in sizes for part in (nn.Conv2d(*size), nn.ELU())]
+    return nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(5))
+
+
+def lenet(*_: int) -> nn.Module:
+    layers = [nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(5))

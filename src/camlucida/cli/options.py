@@ -76,7 +76,7 @@ class Question:
 
         if self.top < 0:
             raise OptionError(f"--top is a number of classes, 1 or more, got {self.top}")
-        top = [TopClass(place) for place in range(1, self.top + 1)]
+        top = [TopClass(rank) for rank in range(1, self.top + 1)]
         return (*top, *self.target, *(Contrast(*two) for two in self.contrast)) or (None,)
 
     def options(self) -> dict[str, dict[str, Any]]:
