@@ -102,7 +102,7 @@ def _with_help(row: Row, module: nn.Module, helps: tuple[str, ...]) -> dict[str,
     explainer = Explainer(module)
     try:
         start = time.perf_counter()
-        choice = explainer.known.default(like)
+        choice = explainer.inspector.default(like)
         found |= {"seconds": time.perf_counter() - start, "remarks": choice.remarks}
         found["forwards"] = found["seconds"] / forward
         (one,) = explainer.explain(torch.randn(1, *like.shape, generator=_seeded()).to(like))

@@ -1,5 +1,7 @@
 """Grad-CAM by plain hooks, and how near two maps are."""
 
+from typing import Any
+
 import timm
 from torch import Tensor, nn
 

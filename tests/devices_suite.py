@@ -112,7 +112,7 @@ def test_evaluating_with_measures_of_every_need(tmp_path: Path) -> None:
 
 def test_recommending_layers() -> None:
     found, expected = (
-        stages(explainer.known, diagnosis.noise_for(explainer))
+        stages(explainer.inspector, diagnosis.noise_for(explainer))
         for explainer in (Explainer(network("resnet", away)) for away in (True, False))
     )
     assert found == expected != []
@@ -124,5 +124,5 @@ def test_the_doctor_and_an_evaluation() -> None:
     facts, expected = dict(diagnosis.facts(explainer, picture, 1.0)), dict(diagnosis.facts(plain, other, 1.0))
     assert [facts[name] for name in ("layer", "layout")] == [expected[name] for name in ("layer", "layout")]
     assert diagnosis.check_methods(explainer, picture, "gradcam", 1.0)
-    choice = explainer.known.default(picture)
+    choice = explainer.inspector.default(picture)
     assert diagnosis.places(explainer, picture, choice)["layer4"].device.type == "cpu"

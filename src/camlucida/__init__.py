@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from camlucida.errors import CamlucidaError as CamlucidaError
     from camlucida.evaluation.api import evaluate as evaluate
+    from camlucida.pipeline.api import explain as explain
     from camlucida.pipeline.comparison import compare as compare
     from camlucida.pipeline.explainer import Explainer as Explainer
-    from camlucida.pipeline.explainer import explain as explain
     from camlucida.pipeline.explanation import Explanation as Explanation
     from camlucida.pipeline.sheet import Sheet as Sheet
     from camlucida.targets.base import ClassProbability as ClassProbability
@@ -36,7 +36,7 @@ _HOME = {
     "TopClass": "targets.base",
     "compare": "pipeline.comparison",
     "evaluate": "evaluation.api",
-    "explain": "pipeline.explainer",
+    "explain": "pipeline.api",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names, from the one place that has them

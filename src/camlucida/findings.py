@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from camlucida.errors import setting, spoken
-
-if TYPE_CHECKING:
-    pass
 
 _SATURATED = 0.999  # probability above which its gradient is next to nothing
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, TypeVar
 
 from camlucida.errors import OptionError, unknown_name
 
@@ -58,17 +60,99 @@ class Option:
             raise OptionError(f"option {self.name} takes a {kind.__name__}, got {text!r}") from None
 
 
-def settings_of(owner: str, options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option with its value.
+@dataclass(frozen=True)
+class Registered:
+    """A function of methods or metrics, and what is known of it by its signature and docstring.
 
-    Raises:
-        OptionError: something is given that is none of them.
+    ``needs`` names its positional parameters, ``options`` its keyword-only ones.
     """
-    for name in given:
-        if name not in options:
-            known = ", ".join(options) or "none"
-            raise OptionError(f"{owner} has no option {name!r}, its options are: {known}")
-    return {name: given.get(name, option.default) for name, option in options.items()}
+
+    name: str
+    function: Callable[..., Any]
+    family: str
+    needs: tuple[str, ...]
+    options: Mapping[str, Option]
+    paper: Paper
+    kind: ClassVar[str]
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        return self.doc.partition("\n")[0]
+
+    def __repr__(self) -> str:
+        options = "".join(f", {option.name}={option.default!r}" for option in self.options.values())
+        return f"<{self.kind} {self.name}({', '.join(self.needs)}{options})>"
+
+    def option(self, name: str) -> Option:
+        """The option called ``name``.
+
+        Raises:
+            OptionError: there is none.
+        """
+        self.settings({name: None})
+        return self.options[name]
+
+    def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Every option with its value.
+
+        Raises:
+            OptionError: an option is given that there is not.
+        """
+        for name in given or {}:
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise OptionError(f"{self.kind} {self.name} has no option {name!r}, its options are: {known}")
+        return {name: (given or {}).get(name, option.default) for name, option in self.options.items()}
+
+
+R = TypeVar("R", bound=Registered)
+
+
+class Registry(Generic[R]):
+    """The one list of a ``kind``, filled beside each function; the modules of ``package`` are listed unasked.
+
+    ``fields`` are what functions can need, and ``order`` sorts the list.
+    """
+
+    def __init__(self, kind: str, package: str, fields: Sequence[str], order: Callable[[R], Any]) -> None:
+        self._kind, self._package, self._fields, self._order = kind, package, fields, order
+        self._entries: dict[str, R] = {}
+
+    def add(self, entry: R) -> None:
+        """Register an entry.
+
+        Raises:
+            ValueError: its name is taken, or it needs what does not exist.
+        """
+        if entry.name in self._entries:
+            raise ValueError(f"{self._kind} {entry.name!r} is registered twice, choose another name")
+        for need in entry.needs:
+            if need not in self._fields:
+                known = ", ".join(self._fields)
+                raise ValueError(
+                    unknown_name(
+                        f"field for {self._kind} {entry.name} to need:", need, list(self._fields), known
+                    )
+                )
+        self._entries[entry.name] = entry
+
+    def all(self) -> Mapping[str, R]:
+        """All entries by name, also those that were registered since the last call."""
+        _import_all(self._package)
+        ordered = sorted(self._entries.values(), key=self._order)
+        return MappingProxyType({entry.name: entry for entry in ordered})
+
+    def get(self, name: str) -> R:
+        """The entry called ``name``, whatever its case and punctuation.
+
+        Raises:
+            OptionError: there is none; close names are offered.
+        """
+        return lookup(self._kind, name, self.all())
 
 
 def signature_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Option]]:
@@ -96,8 +180,9 @@ def _documented(doc: str, name: str) -> str:
     raise ValueError(f"option {name!r} needs a docstring line '{name}: what it does'")
 
 
-def import_all(package: str) -> None:
-    """Every module of a package, so that what is registered there is known."""
+@cache
+def _import_all(package: str) -> None:
+    """Import every module of a package, so that what is registered there is known."""
     for module in iter_modules(import_module(package).__path__):
         import_module(f"{package}.{module.name}")
 

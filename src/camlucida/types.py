@@ -8,11 +8,11 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-Inputs = Float[Tensor, "batch input_channels input_height input_width"]
-Activations = Float[Tensor, "batch channels height width"]
-Gradients = Float[Tensor, "batch channels height width"]
-Contributions = Float[Tensor, "batch channels height width"]
-Heatmaps = Float[Tensor, "batch height width"]
+Inputs = Float[Tensor, "batch input_channels *input_positions"]
+Activations = Float[Tensor, "batch channels *positions"]
+Gradients = Float[Tensor, "batch channels *positions"]
+Contributions = Float[Tensor, "batch channels *positions"]
+Heatmaps = Float[Tensor, "batch *positions"]
 Scores = Float[Tensor, "batch targets"]
 Weights = Float[Tensor, "batch targets channels"]
 
@@ -25,4 +25,4 @@ ScoreVariants = Callable[[MakeVariants, int, int], Float[Tensor, "count targets"
 
 # (make, count, picture) → the gradients of all targets at this layer, for each of ``count`` variants of the
 # input, on the CPU; ``make`` is that of ``score``.
-VariantGradients = Callable[[MakeVariants, int, int], Float[Tensor, "count targets channels height width"]]
+VariantGradients = Callable[[MakeVariants, int, int], Float[Tensor, "count targets channels *positions"]]

@@ -107,7 +107,7 @@ def test_a_model_in_use_is_explained_as_if_it_were_in_evaluation_mode(family: st
 def test_tracing_gives_the_model_back_as_it_was() -> None:
     module = model("resnet")
     with unchanged(module):
-        assert Explainer(module).known.all(zoo.noise()[0])
+        assert Explainer(module).inspector.all(zoo.noise()[0])
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])

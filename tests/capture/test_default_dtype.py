@@ -26,9 +26,9 @@ def test_what_is_drawn_does_not_depend_on_the_default_dtype() -> None:
 
         return [
             *(control(picture, 3) for control in CONTROLS.values()),
-            get_metric("pixel_flipping").update(heatmap, picture, 0.0, score, 5),
-            get_metric("road_combined").update(heatmap, picture, score, 5),
-            get_metric("max_sensitivity").update(heatmap, picture, lambda x: x.mean(dim=1), 5),
+            get_metric("pixel_flipping").function(heatmap, picture, 0.0, score, 5),
+            get_metric("road_combined").function(heatmap, picture, score, 5),
+            get_metric("max_sensitivity").function(heatmap, picture, lambda x: x.mean(dim=1), 5),
             next(randomised(net, seed=2)).fc.weight,
             testbed.samples(2, 7).pictures,
             noise_for(Explainer(net, preprocess="tutorial")),

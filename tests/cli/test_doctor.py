@@ -44,7 +44,7 @@ def test_doctor_refuses_a_model_without_positions(capsys: pytest.CaptureFixture[
 def test_the_probe_finds_where_positions_are(size: tuple[int, int]) -> None:
     net = zoo.redraw(nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     explainer, picture = Explainer(net), torch.randn(3, *size)
-    choice = explainer.known.default(picture)
+    choice = explainer.inspector.default(picture)
     (told,) = diagnosis.places(explainer, picture, choice).values()
     height, width = size[0] // 8, size[1] // 8
     assert told.shape == (2, height, width)

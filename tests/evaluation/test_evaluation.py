@@ -219,7 +219,7 @@ def test_rows_are_what_each_measure_says_by_itself() -> None:
     assert (row.index, row.source, row.path) == (explanation.index, "gradcam", "x")
     assert row.probability == pytest.approx(explanation.probability, abs=1e-6)
     whole = torch.nn.functional.interpolate(explanation.heatmap[None, None], (64, 64), mode="bilinear")[0, 0]
-    assert row.values["entropy"] == pytest.approx(get_metric("entropy").update(whole), rel=1e-6)
+    assert row.values["entropy"] == pytest.approx(get_metric("entropy").function(whole), rel=1e-6)
     assert set(control.values) == set(names)
     assert row.seconds > 0
 

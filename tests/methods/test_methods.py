@@ -497,7 +497,7 @@ def test_component_keeps_the_dtype() -> None:
 def test_leading_projection_is_that_of_a_full_decomposition(channels: int, count: int) -> None:
     points = drawn((2, channels, count), channels)
     points -= points.mean(dim=2, keepdim=True)
-    found = combine._leading_projection(points)
+    found = components._leading_projection(points)
     for projection, table in zip(found, points.numpy(), strict=True):
         _, sizes, right = np.linalg.svd(table, full_matrices=True)
         expected = torch.from_numpy(sizes[0] * right[0])
@@ -506,7 +506,7 @@ def test_leading_projection_is_that_of_a_full_decomposition(channels: int, count
 
 @pytest.mark.parametrize(("channels", "count"), [(3, 1), (1, 1), (5, 5)])
 def test_leading_projection_of_nothing_is_nothing(channels: int, count: int) -> None:
-    assert torch.equal(combine._leading_projection(torch.zeros(1, channels, count)), torch.zeros(1, count))
+    assert torch.equal(components._leading_projection(torch.zeros(1, channels, count)), torch.zeros(1, count))
 
 
 def test_the_sign_of_eigencam_where_all_norms_are_equal() -> None:

@@ -63,7 +63,7 @@ def curved(shape: tuple[int, ...], seed: int = 90) -> Toy:
 
 def trial(logit: Toy | None = None, probability: Toy | None = None, chunk: int = 5, **changes: Any) -> Trial:
     """A trial of a random map and picture; the probability is the logit's sigmoid unless it is given."""
-    input = changes.pop("picture", drawn(3, 9, 7, seed=1))
+    input = changes.pop("input", drawn(3, 9, 7, seed=1))
     heatmap = changes.pop("heatmap", drawn(*input.shape[1:], seed=2))
     logit = logit or curved(tuple(input.shape))
     probability = probability or (lambda inputs: logit(inputs).sigmoid())

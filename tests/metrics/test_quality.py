@@ -76,11 +76,11 @@ def some_score(inputs: Tensor) -> Tensor:
 
 def trial(**changes: Any) -> Trial:
     """A trial whose parts are random numbers, small and cheap."""
-    input = changes.get("picture", drawn((3, *SIZE), 1))
+    input = changes.get("input", drawn((3, *SIZE), 1))
     standard: dict[str, Any] = {
         "heatmap": drawn(SIZE, 0),
-        "coarse": drawn((3, 3), 0),
-        "picture": input,
+        "raw_heatmap": drawn((3, 3), 0),
+        "input": input,
         "probability": float(some_score(input[None])[0]),
         "logit": 1.0,
         "score": lambda make, count: some_score(make(range(count))),
@@ -88,9 +88,9 @@ def trial(**changes: Any) -> Trial:
         "mask": blob(),
         "index": 1,
         "classes": 5,
-        "again": some_map,
-        "of_class": lambda index: drawn(SIZE, 100 + index),
-        "cascade": lambda: [drawn(SIZE, 200 + stage) for stage in range(4)],
+        "explain_inputs": some_map,
+        "explain_class": lambda index: drawn(SIZE, 100 + index),
+        "randomised_maps": lambda: [drawn(SIZE, 200 + stage) for stage in range(4)],
         "ranking": [1, 3, 0, 4, 2],
     }
     return Trial(**(standard | changes))
@@ -173,7 +173,7 @@ def test_coherency_and_adcc_equal_their_oracles(kind: str) -> None:
 
     for seed in range(4):
         heatmap, input = MAPS[kind](seed).double(), drawn((3, *SIZE), seed + 50).double() + 0.3
-        found = {"heatmap": heatmap, "picture": input}
+        found = {"heatmap": heatmap, "input": input}
         expected = oracles.coherency(heatmap.numpy(), input.numpy(), explain_inputs)
         assert value("coherency", **found) == pytest.approx(expected, abs=1e-10)
         expected = oracles.adcc(heatmap.numpy(), input.numpy(), explain_inputs, score)
@@ -432,9 +432,9 @@ def scaled_trial(factor: float) -> dict[str, Any]:
     """All maps multiplied."""
     return {
         "heatmap": factor * drawn(SIZE, 0),
-        "again": lambda inputs: factor * some_map(inputs),
-        "of_class": lambda index: factor * drawn(SIZE, 100 + index),
-        "cascade": lambda: [factor * (stage + 1) * drawn(SIZE, 200 + stage) for stage in range(4)],
+        "explain_inputs": lambda inputs: factor * some_map(inputs),
+        "explain_class": lambda index: factor * drawn(SIZE, 100 + index),
+        "randomised_maps": lambda: [factor * (stage + 1) * drawn(SIZE, 200 + stage) for stage in range(4)],
     }
 
 
@@ -449,8 +449,8 @@ def test_the_scale_of_maps_does_not_matter(name: str, factor: float) -> None:
 def test_ssim_does_not_depend_on_how_large_the_other_map_is(name: str) -> None:
     def found(factor: float) -> float:
         changes = {
-            "cascade": lambda: [factor * drawn(SIZE, 3)],
-            "of_class": lambda index: factor * drawn(SIZE, index),
+            "randomised_maps": lambda: [factor * drawn(SIZE, 3)],
+            "explain_class": lambda index: factor * drawn(SIZE, index),
         }
         return value(name, {"similarity": "ssim"}, **changes)
 
@@ -505,7 +505,7 @@ def test_a_map_that_does_not_change_has_no_sensitivity_and_more_noise_changes_mo
     own = drawn(SIZE, 0)
     assert value("max_sensitivity", explain_inputs=lambda inputs: own.expand(len(inputs), *SIZE)) == 0
     input = drawn((3, *SIZE), 1)
-    own = {"picture": input, "heatmap": some_map(input[None])[0]}
+    own = {"input": input, "heatmap": some_map(input[None])[0]}
     little, much = (value("max_sensitivity", {"radius": radius}, **own) for radius in (0.01, 0.1))
     assert 0 < little < much / 5
     assert value("max_sensitivity", {"samples": 8}, **own) <= value("max_sensitivity", {"samples": 24}, **own)

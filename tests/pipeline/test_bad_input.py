@@ -21,8 +21,9 @@ import camlucida
 import zoo
 from camlucida.errors import CamlucidaError, LayerError, ModelError, OptionError, PictureError
 from camlucida.models import bundled
+from camlucida.pipeline.api import explain
 from camlucida.pipeline.comparison import compare
-from camlucida.pipeline.explainer import Explainer, explain
+from camlucida.pipeline.explainer import Explainer
 
 TINY = "test_resnet"  # timm's own network for tests, half a million parameters, a thousand classes
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 import zoo
 from camlucida.errors import TargetError
+from camlucida.pipeline.api import explain
 from camlucida.pipeline.comparison import compare
-from camlucida.pipeline.explainer import Explainer, explain
+from camlucida.pipeline.explainer import Explainer
 from camlucida.targets.base import ClassProbability, ClassScore, Contrast, Custom, PerPicture, TopClass
 from camlucida.targets.class_names import find_class, short_name
 from camlucida.targets.resolve import resolve

@@ -24,7 +24,7 @@ from torch.nn.utils import parametrize
 from camlucida.capture import borrow_lock
 from camlucida.capture.copies import RandomWatch
 from camlucida.capture.eager import eager_execution
-from camlucida.capture.extra_inputs import add_extra_inputs
+from camlucida.capture.extra_inputs import add_extra_inputs, has_extra_inputs
 from camlucida.capture.interrupts import interrupts_deferred
 from camlucida.capture.model_errors import copied_hint, refuse_lazy
 from camlucida.capture.snapshot import Snapshot, remember
@@ -60,18 +60,19 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
         ModelError: the model wrote to its own parameters while it ran, or something could not be put back.
     """
     with borrow_lock.exclusive():
+        if any(loan.module is module for loan in _loans):  # by this thread, which has the lock
+            with torch.inference_mode(False), torch.no_grad():
+                yield module
+            return
         loan = _Loan(module, torch.is_grad_enabled())
         try:
             try:
                 with torch.inference_mode(False), torch.no_grad():
-                    if any(other.module is module for other in _loans):
+                    _loans.append(loan)
+                    with eager_execution(loan.parts):
+                        loan.take()
                         yield module
-                    else:
-                        _loans.append(loan)
-                        with eager_execution(loan.parts):
-                            loan.take()
-                            yield module
-                            loan.check_parameters()
+                        loan.check_parameters()
             finally:
                 loan.give_back()
         finally:
@@ -109,7 +110,8 @@ class _Loan:
         if self.snapshot.inference or any(parameter.is_inference() for parameter in self.parameters):
             _clone_inference(self.snapshot.containers)
         self.random.watch(in_this_thread)
-        add_extra_inputs(self.module)
+        if has_extra_inputs(self.module):
+            add_extra_inputs(self.module)
         for part in self.parts:
             if isinstance(part, nn.RNNBase):
                 _without_cudnn(part)

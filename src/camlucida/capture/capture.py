@@ -89,6 +89,11 @@ class BatchCapture:
     findings: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
     last: str | None = None
     cells: Callable[[Size], Cells] = lambda _: Cells()
+    names: Sequence[str] = ()
+
+    def __getitem__(self, layer: str) -> list[LayerCapture]:
+        """What was captured of a layer, for each target."""
+        return self.captured[self.names.index(layer)]
 
 
 @dataclass(frozen=True)
@@ -150,12 +155,26 @@ def capturing(
         for run, variant, row in zip(runs, variants, caught.captured, strict=True):
             calls: dict[str, Any] = {"score": run.score, "variant_gradients": variant.variant_gradients}
             calls["resume"] = partial(run.resume, variant.layout)
+            calls = {name: call for name, call in calls.items() if name in needs}
             captured.append([replace(one, **shared, **calls) for one in row])
 
         def findings(layer: int, needed: Sequence[str], picture: int) -> tuple[Finding, ...]:
             return (*runs[layer].findings(needed, picture), *variants[layer].findings(needed))
 
         yield replace(caught, captured=captured, findings=findings)
+
+
+def captured(  # the same arguments as above
+    module: nn.Module,
+    inputs: Sequence[Tensor] | Tensor,
+    layers: Sequence[str],
+    targets: Sequence[Sequence[Target]],
+    readers: OutputReaders,
+    needs: frozenset[str] = ALL_GRADIENTS,
+) -> BatchCapture:
+    """What ``capturing`` gives, to keep when the module is back: without what runs it again."""
+    with capturing(module, inputs, layers, targets, readers, needs) as capture:
+        return replace(capture, findings=lambda *_: ())
 
 
 def _run(
@@ -197,7 +216,9 @@ def _run(
     captured = [list(row) for row in zip(*by_target, strict=True)]
     last, scored = last_activation(outputs), [score.detach() for score in scores]
     read = [row.layout for row in rows]
-    return BatchCapture(outputs.detach(), bound, scored, read, captured, last=last, cells=strides.cells)
+    return BatchCapture(
+        outputs.detach(), bound, scored, read, captured, last=last, cells=strides.cells, names=tuple(layers)
+    )
 
 
 class _Row(NamedTuple):

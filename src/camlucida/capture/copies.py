@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from camlucida.capture.random_draws import draws
 LARGE = 1 << 20
 # Large tensors that a whole loan left as they were: they are watched from then on, and no longer copied.
 _read_only = WeakTensorKeyDictionary()
+_PLAIN = (Tensor, nn.Parameter, nn.Buffer)  # no subclass with arithmetic of its own
+_GROUPED = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.bool)
 
 
 class Written(Exception):  # noqa: N818 - collected with what put_back raises, and told as ModelError
@@ -41,8 +44,8 @@ class TensorCopy:
     version: int
     flags: tuple[bool, Tensor | None]
 
-    def put_back(self) -> None:
-        """Storage and shape by reference, then the numbers where they differ.
+    def put_back(self, unchanged: bool = False) -> None:
+        """Storage and shape by reference, then the numbers where they differ, unless they are known not to.
 
         Raises:
             Written: the numbers have changed, and there is no copy.
@@ -58,7 +61,7 @@ class TensorCopy:
         if self.values is None:
             if tensor._version != self.version:
                 raise Written(f"a tensor {tuple(tensor.shape)}")
-        elif not torch.equal(self.alias, self.values):
+        elif not unchanged and not torch.equal(self.alias, self.values):
             # By value, since writing through .data leaves no trace in the version, and without leaving one.
             self.alias.data.copy_(self.values)
             _read_only.pop(tensor, None)  # type: ignore[no-untyped-call]
@@ -66,14 +69,59 @@ class TensorCopy:
             _read_only[tensor] = tensor._version
 
 
-def copy_tensor(tensor: Tensor) -> TensorCopy:
-    """The tensor as it is."""
+@dataclass(frozen=True)
+class TensorCopies:
+    """Copies of tensors; those of ``groups`` lie side by side, so that one comparison does for each."""
+
+    copies: list[TensorCopy]
+    groups: list[tuple[list[TensorCopy], Tensor]]
+
+    def unchanged(self) -> set[int]:
+        """The ids of copies whose tensors have kept their numbers."""
+        same: set[int] = set()
+        for members, values in self.groups:
+            with suppress(RuntimeError):  # a tensor was resized in place: each is compared by itself
+                if torch.equal(torch.cat([one.alias.reshape(-1) for one in members]), values):
+                    same |= {id(one) for one in members}
+        return same
+
+
+def copy_tensors(tensors: Sequence[Tensor]) -> TensorCopies:
+    """The tensors as they are; the small ones of a device and type are copied at once."""
+    groups: dict[tuple[Any, Any], list[Tensor]] = {}
+    copies = []
+    for tensor in tensors:
+        if tensor.dtype in _GROUPED and type(tensor) in _PLAIN and _is_small(tensor):
+            groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+        else:
+            copies.append(_copied(tensor))
+    together = []
+    for members in groups.values():
+        values = torch.cat([one.detach().reshape(-1) for one in members])
+        parts = torch.split(values, [one.numel() for one in members])
+        grouped = [_copied(one, part.view(one.shape)) for one, part in zip(members, parts, strict=True)]
+        together.append((grouped, values))
+        copies += grouped
+    return TensorCopies(copies, together)
+
+
+def _is_small(tensor: Tensor) -> bool:
+    return _is_comparable(tensor) and tensor.nbytes < LARGE
+
+
+def _is_comparable(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested)
+
+
+def _copied(tensor: Tensor, values: Tensor | None = None) -> TensorCopy:
+    """The tensor as it is, of ``values`` where these are copied already."""
     alias = tensor.detach()
-    comparable = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested)
-    read_only: Any = _read_only
-    watched = not comparable or (tensor.nbytes >= LARGE and read_only.get(tensor) == tensor._version)
+    if values is None and _is_comparable(tensor):
+        read_only: Any = _read_only
+        watched = tensor.nbytes >= LARGE and read_only.get(tensor) == tensor._version
+        values = None if watched else alias.clone()
     flags = (tensor.requires_grad, tensor.grad if tensor.is_leaf else None)
-    return TensorCopy(tensor, alias, None if watched else alias.clone(), tensor._version, flags)
+    return TensorCopy(tensor, alias, values, tensor._version, flags)
 
 
 def _same_memory(tensor: Tensor, alias: Tensor) -> bool:

@@ -81,20 +81,21 @@ def variants_of_row(place: int) -> Iterator[None]:
 
 
 def add_extra_inputs(module: nn.Module) -> None:
-    """Hook what this thread has given to the module; it is lent, so that the hook goes when it comes back."""
-    current = next((one for one in reversed(_threads.stack) if one.module is module), None)
-    if current is None:
-        return
+    """Hook this thread's extra inputs to the borrowed module, those of the moment at each run.
+
+    The hooks go when the module is given back.
+    """
     thread, modes = threading.get_ident(), list[bool]()
 
-    def hand(_module: nn.Module, *taken: Any) -> Any:
-        if threading.get_ident() != thread:
+    def add(_module: nn.Module, *taken: Any) -> Any:
+        current = _current(module) if threading.get_ident() == thread else None
+        if current is None:
             return None
         inputs, others = taken
         more = tree_map(lambda leaf: _of_batch(leaf, current, len(inputs[0])), (current.args, current.kwargs))
         first = inputs[0]
+        modes.append(torch.is_grad_enabled())
         if current.recording:
-            modes.append(torch.is_grad_enabled())
             torch.set_grad_enabled(True)
             first = first if first.requires_grad else first.detach().requires_grad_(True).clone()
         return (first, *inputs[1:], *more[0]), {**others, **more[1]}
@@ -102,13 +103,24 @@ def add_extra_inputs(module: nn.Module) -> None:
     def take_back(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         if threading.get_ident() != thread or not modes:
             return None
-        recorded = modes.pop()
+        recorded, current = modes.pop(), _current(module)
+        if current is None or not current.recording:
+            return None
         torch.set_grad_enabled(recorded)
         return None if recorded else tree_map(_detached, output)
 
-    module.register_forward_pre_hook(hand, with_kwargs=True)
-    if current.recording:
-        module.register_forward_hook(take_back)
+    module.register_forward_pre_hook(add, with_kwargs=True)
+    module.register_forward_hook(take_back)
+
+
+def has_extra_inputs(module: nn.Module) -> bool:
+    """Whether this thread adds anything to the module's inputs."""
+    return _current(module) is not None
+
+
+def _current(module: nn.Module) -> _ExtraInputs | None:
+    """What this thread adds to the module's inputs."""
+    return next((one for one in reversed(_threads.stack) if one.module is module), None)
 
 
 def _detached(leaf: Any) -> Any:

@@ -17,9 +17,9 @@ def check_finite(module: nn.Module, outputs: Tensor) -> None:
     Raises:
         NotFinite: there are such; it has the rows.
     """
-    bad = outputs.isnan().flatten(1).any(dim=1)
-    if bad.any():
-        rows = bad.nonzero().flatten().tolist()
+    bad = outputs.isnan().flatten(1).any(dim=1).cpu().tolist()
+    if any(bad):
+        rows = [row for row, is_bad in enumerate(bad) if is_bad]
         which = (
             "this picture" if len(outputs) == 1 else "pictures " + ", ".join(map(str, rows)) + " of the batch"
         )

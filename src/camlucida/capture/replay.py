@@ -94,7 +94,8 @@ def _agrees(tail: ReplayPoint, plain: Tensor, changed: Tensor, rows: Tensor) -> 
     apart = (plain - full[-1:]).abs().max()
     wrong = torch.maximum((resumed - expected).abs().max(), (full - expected[-len(full) :]).abs().max())
     tolerance = _TOLERANCE.get(full.dtype, _COARSE)
-    return bool(apart > 0) and bool(wrong <= tolerance * apart + 1e-6 * full.abs().max())
+    apart, wrong, largest = torch.stack([apart, wrong, full.abs().max()]).cpu().tolist()
+    return bool(apart > 0 and wrong <= tolerance * apart + 1e-6 * largest)
 
 
 def replay(tail: ReplayPoint, variants: Tensor) -> Tensor:

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from camlucida.capture.copies import (
     GENERATORS,
-    TensorCopy,
+    TensorCopies,
     copy_array,
     copy_bytes,
     copy_generator,
-    copy_tensor,
+    copy_tensors,
 )
 
 _PLAIN = frozenset(
@@ -50,7 +50,8 @@ class Snapshot:
     empty: list[dict[Any, Any]] = field(default_factory=list)
     filled: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
     collections: list[tuple[Any, list[Any]]] = field(default_factory=list)
-    tensors: list[TensorCopy] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
+    copies: list[TensorCopies] = field(default_factory=list)  # of all tensors, once all are found
     others: list[Callable[[], None]] = field(default_factory=list)
     inference: list[Tensor] = field(default_factory=list)
 
@@ -71,8 +72,10 @@ class Snapshot:
                 _tried(errors, _restore_dict, dictionary, before)
         for collection, inside in self.collections:
             _tried(errors, _restore_collection, collection, inside)
-        for copy in self.tensors:
-            _tried(errors, copy.put_back)
+        for copies in self.copies:
+            unchanged = copies.unchanged()
+            for copy in copies.copies:
+                _tried(errors, copy.put_back, id(copy) in unchanged)
         for put_back in self.others:
             _tried(errors, put_back)
         return errors
@@ -113,6 +116,7 @@ def remember(roots: Iterable[dict[str, Any]], known: Iterable[Any] = ()) -> Snap
             seen[id(value)] = value
             within, deeper = _take(value, snapshot, depth)
             waiting += [(held, deeper) for held in within if type(held) not in _PLAIN]
+    snapshot.copies.append(copy_tensors(snapshot.tensors))
     return snapshot
 
 
@@ -129,7 +133,7 @@ def _take(value: Any, snapshot: Snapshot, depth: int) -> tuple[Iterable[Any], in
         if value.is_inference():  # only inference mode writes to it
             snapshot.inference.append(value)
         elif not isinstance(value, nn.Parameter):
-            snapshot.tensors.append(copy_tensor(value))
+            snapshot.tensors.append(value)
     elif isinstance(value, (list, set, deque)):
         inside = list(value)
         snapshot.collections.append((value, inside))

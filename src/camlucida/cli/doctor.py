@@ -47,7 +47,7 @@ def doctor(
     forward = diagnosis.forward_seconds(explainer, picture)
     for name, text in diagnosis.facts(explainer, picture, forward):
         sys.stdout.write(f"{name:10}{text}\n")
-    choice = explainer.known.default(picture)
+    choice = explainer.inspector.default(picture)
     for layer, told in diagnosis.places(explainer, picture, choice).items():
         path = out / f"{slug(model)}-{slug(layer)}-probe.png"
         save_picture(places_picture(told.numpy()), path, overwrite=overwrite)

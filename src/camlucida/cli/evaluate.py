@@ -138,7 +138,7 @@ def recommend(
     out = measuring.folder(source, "recommend")
     explainer, items, writing = _ready(source, model, measuring, options, out)
     with waiting("looking at layers", measuring.quiet), explainer.extra_inputs():
-        layers = measuring.layer or tuple(stages(explainer.known, noise_for(explainer))[:3])
+        layers = measuring.layer or tuple(stages(explainer.inspector, noise_for(explainer))[:3])
     found, asked = _measured(explainer, items, measuring, out, layers)
     if found.rows:
         report.write(found, out, asked, **writing)

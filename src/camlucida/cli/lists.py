@@ -87,9 +87,9 @@ def layers(
         explainer = (options or ModelOptions()).explainer(model)
         like = noise_for(explainer)
         with explainer.extra_inputs():
-            verdicts, looked = explainer.known.all(like), explainer.known.survey(like)
+            verdicts, looked = explainer.inspector.all(like), explainer.inspector.survey(like)
             try:
-                choice, reason = explainer.known.default(like), ""
+                choice, reason = explainer.inspector.default(like), ""
             except LayerError as error:
                 choice, reason = None, f"no default: {error}"
     chosen = choice.verdicts if choice else {}

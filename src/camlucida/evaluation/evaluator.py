@@ -188,7 +188,7 @@ class Evaluator:
             names = {source.layer for source in self.sources if not source.is_control}
             layers = {one for name in names for one in self.explainer.layer_names(name, self._like)}
             with self.explainer.extra_inputs():
-                verdicts = {name: self.explainer.known.verdict_of(name, self._like) for name in layers}
+                verdicts = {name: self.explainer.inspector.verdict_of(name, self._like) for name in layers}
             layouts = {name: one.layout for name, one in verdicts.items() if one}
             default = "+".join(self.explainer.layer_names(None, self._like))
             for module in randomised(self.explainer.module, seed=self.seed):

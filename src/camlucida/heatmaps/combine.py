@@ -1,4 +1,4 @@
-"""What is done to maps once a method has made them: reduce, normalise, lay on the picture."""
+"""Contributions summed to a map, and several maps combined into one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from camlucida.errors import OptionError, unknown_name
-from camlucida.heatmaps.scale import Scale, full_colour_values
 from camlucida.images.frame import EVEN, size_of
 
 if TYPE_CHECKING:
@@ -16,25 +15,32 @@ if TYPE_CHECKING:
     from camlucida.images.frame import Box
     from camlucida.types import Contributions, Heatmaps
 
-How = Literal["mean", "max", "product"]
+How = Literal["mean", "product"]
 HOWS = get_args(How)
+LINEAR = {
+    3: "linear",
+    4: "bilinear",
+    5: "trilinear",
+}  # interpolation of (batch, channels, *positions), by its axes
+
+
+def positions(tensor: Tensor) -> tuple[int, ...]:
+    """The axes of positions of (batch, channels, *positions): all behind the channels."""
+    return tuple(range(2, tensor.ndim))
 
 
 def reduce(contributions: Contributions) -> Heatmaps:
-    """The signed map (batch, height, width): contributions summed over channels."""
+    """The signed map (batch, *positions): contributions (batch, channels, *positions) summed over channels."""
     return contributions.sum(dim=1)
 
 
-def fuse(
-    maps: Sequence[Tensor], how: How = "mean", scale: Scale = "raw", boxes: Sequence[Box] | None = None
-) -> Tensor:
-    """One map (height, width) of several, on the cells of the one with most positions.
+def fuse(maps: Sequence[Tensor], how: How = "mean", boxes: Sequence[Box] | None = None) -> Tensor:
+    """One map (…, height, width) of several, on the cells of the one with most positions.
 
-    ``scale="picture"`` divides each by its largest value first, so that layers of other magnitudes count alike.
     ``boxes`` say what of the model's input the cells of each map cover, where that is not the same for all.
 
     Raises:
-        OptionError: there is no such way or scale.
+        OptionError: there is no such fusion.
     """
     import torch
 
@@ -43,10 +49,8 @@ def fuse(
     boxes = boxes or [EVEN.box] * len(maps)
     largest, target = max(zip(maps, boxes, strict=True), key=lambda pair: pair[0].numel())
     size = size_of(largest)
-    scaled = [one / (full or 1.0) for one, full in zip(maps, full_colour_values(maps, scale), strict=True)]
-    stack = torch.stack([resample(one, size, box, target) for one, box in zip(scaled, boxes, strict=True)])
-    fused: Tensor = {"mean": stack.mean(dim=0), "max": stack.amax(dim=0), "product": stack.prod(dim=0)}[how]
-    return fused
+    stack = torch.stack([resample(one, size, box, target) for one, box in zip(maps, boxes, strict=True)])
+    return stack.mean(dim=0) if how == "mean" else stack.prod(dim=0)
 
 
 def resample(heatmaps: Tensor, size: Size, source: Box, target: Box) -> Tensor:

@@ -14,18 +14,17 @@ _ROUNDING = 1e-6  # of a covariance of float32 values, relative to their norms
 
 
 def principal_component(values: Contributions, towards: Heatmaps) -> Heatmaps:
-    """How far each position (batch, height, width) lies along the first principal component of its channels.
+    """How far each position (batch, *positions) lies along the first principal component of its channels.
 
     Positions are the observations, channels the variables, centred. A component's sign is arbitrary; it
-    is chosen so that the map does not fall where ``towards`` (batch, height, width) rises, that is, their
+    is chosen so that the map does not fall where ``towards`` (batch, *positions) rises, that is, their
     covariance is not negative. Where that is nothing but rounding, since ``towards`` is the same everywhere
     (norms behind a LayerNorm), the position furthest from the mean is made positive. Neither rule depends on
     the order of channels.
     """
-    batch, _, height, width = values.shape
     points, finite = centred(values)
     signed = oriented(_leading_projection(points), towards)
-    return signed.where(finite.view(-1, 1), float("nan")).reshape(batch, height, width).to(values.dtype)
+    return signed.where(finite.view(-1, 1), float("nan")).reshape(towards.shape).to(values.dtype)
 
 
 def centred(values: Contributions) -> tuple[Tensor, Tensor]:

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from camlucida.errors import setting
+from camlucida.findings import Finding
 
 if TYPE_CHECKING:
     from torch import Tensor
-from camlucida.findings import Finding
 
 UNCLEAR_SIGN = 0.1  # correlation below which a component's sign says little
-
-
 _ON_BORDER = 0.9  # share of the evidence in the outermost positions
-
-
 _SMALLEST_GRID = 3
-
-
 _ROUNDING = 1e-6  # of the largest magnitude: float32's, of a few operations
+
+Flag = tuple[Finding, "Tensor"]  # a finding, and for which images of the batch it holds (batch,)
 
 
 @dataclass(frozen=True)
 class WithFindings:
-    """What a method gives together with findings of its own, a tuple for each picture of the batch."""
+    """A method's result and its findings, each with the images that it holds for, as booleans (batch,)."""
 
     values: Tensor
-    findings: tuple[tuple[Finding, ...], ...]
+    flags: Sequence[Flag]
+
+    @property
+    def findings(self) -> tuple[tuple[Finding, ...], ...]:
+        """The findings of each image of the batch."""
+        return findings_by_image(self.flags, len(self.values))
+
+
+def findings_by_image(flags: Sequence[Flag], count: int) -> tuple[tuple[Finding, ...], ...]:
+    """For each of ``count`` images the findings that hold for it."""
+    held = [(finding, mask.tolist()) for finding, mask in flags]
+    return tuple(tuple(finding for finding, mask in held if mask[i]) for i in range(count))
 
 
 def examine(heatmap: Tensor) -> tuple[Finding, ...]:
@@ -71,4 +79,4 @@ def with_sign_findings(values: Tensor, clarity: Tensor) -> WithFindings:
     """Maps that are principal components, with a finding where the sign is not clear (batch,)."""
     found = "the sign of this principal component is not clear, hot and cold may be exchanged"
     finding = Finding("sign-ambiguous", found, "compare with a gradient method")
-    return WithFindings(values, tuple((finding,) if one < UNCLEAR_SIGN else () for one in clarity.tolist()))
+    return WithFindings(values, [(finding, clarity < UNCLEAR_SIGN)])

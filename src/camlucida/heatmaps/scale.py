@@ -10,10 +10,7 @@ from camlucida.errors import OptionError, unknown_name
 if TYPE_CHECKING:
     from torch import Tensor
 
-
 Scale = Literal["raw", "picture", "panel"]
-
-
 SCALES = get_args(Scale)
 
 
@@ -31,10 +28,11 @@ def full_colour_values(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = 
         raise OptionError(unknown_name("scale", scale, list(SCALES), f"it is one of {', '.join(SCALES)}"))
     if scale == "raw":
         return [1.0] * len(heatmaps)
-    peaks = [_peak(heatmap.abs() if signed else heatmap) for heatmap in heatmaps]
-    return [max(peaks, default=0.0)] * len(heatmaps) if scale == "panel" else peaks
+    values = [float(peaks(heatmap, signed)) for heatmap in heatmaps]
+    return [max(values, default=0.0)] * len(heatmaps) if scale == "panel" else values
 
 
-def _peak(heatmap: Tensor) -> float:
-    """The largest finite value, 0 where there is none above."""
-    return max(float(heatmap.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).max()), 0.0)
+def peaks(heatmaps: Tensor, signed: bool = False) -> Tensor:
+    """The largest finite value of each map (…, height, width), 0 where none is above; (…)."""
+    values = heatmaps.abs() if signed else heatmaps
+    return values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).flatten(-2).amax(dim=-1).clamp(min=0)

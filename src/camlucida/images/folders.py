@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from camlucida.errors import PictureError, printable
-from camlucida.files import TEMPORARY, is_folder, is_own
+from camlucida.files import TEMPORARY, is_file, is_folder, is_own
 from camlucida.images.formats import SUFFIXES
 
 
@@ -39,6 +39,23 @@ def find(sources: Sequence[Path]) -> Iterator[Path]:
                 f"end in {' '.join(SUFFIXES)}, and none that camlucida wrote"
             )
         yield from inside
+
+
+def matching(path: str | Path) -> Iterator[Path]:
+    """The pictures meant by a file, a folder, or a pattern such as "cats/*.jpg", in order of name.
+
+    Raises:
+        PictureError: the folder holds no picture, or nothing matches the pattern.
+    """
+    one = Path(path)
+    if not any(letter in str(path) for letter in "*?[") or is_file(one) or is_folder(one):
+        yield from find([one])
+        return
+    root = Path(one.anchor) if one.is_absolute() else Path()
+    found = sorted(root.glob(str(one.relative_to(root))))
+    if not found:
+        raise PictureError(f"no file matches {printable(one)}: give a file, a folder or another pattern")
+    yield from find(found)
 
 
 def passed_over(sources: Sequence[Path]) -> list[Path]:

@@ -99,6 +99,16 @@ class LayerInspector:
                 self._entries.keep(like, entry)
         return entry.verdicts.get(name)
 
+    def named(self, text: str) -> tuple[str, ...]:
+        """The layers that ``text`` names: one, or several with a plus between.
+
+        Raises:
+            LayerError: there is no such layer.
+        """
+        if text in dict(self._module.named_modules()):  # whose own name may have a plus
+            return (text,)
+        return tuple(self.check(name) for name in text.split("+"))
+
     def check(self, name: str) -> str:
         """``name``, if the model has such a layer.
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     paper=Paper("Adebayo et al.", 2018, "Sanity Checks for Saliency Maps", "arXiv:1810.03292"),
     returns="contributions",
     signed=True,
+    classless=True,
+    control=True,
     cost="1 forward",
 )
 def random(activations: Activations, *, seed: int = 0) -> Contributions:
@@ -28,4 +30,4 @@ def random(activations: Activations, *, seed: int = 0) -> Contributions:
 
     generator = torch.Generator().manual_seed(seed)
     weights = torch.rand(activations.shape[1], generator=generator, dtype=torch.float64) * 2 - 1
-    return weights.to(activations).view(1, -1, 1, 1) * activations
+    return (weights.to(activations) * activations.movedim(1, -1)).movedim(-1, 1)

@@ -32,6 +32,7 @@ _ROUNDING = 1e-14  # of a kernel's float64 values, a position
     ),
     returns="heatmap",
     signed=False,
+    classless=True,
     cost="1 forward",
 )
 def eigencam(activations: Activations) -> WithFindings:
@@ -76,6 +77,7 @@ def eigengradcam(activations: Activations, gradients: Gradients) -> WithFindings
     ),
     returns="heatmap",
     signed=False,
+    classless=True,
     cost="1 forward, more with many positions",
 )
 def kpcacam(activations: Activations, *, kernel: str = "sigmoid", gamma: float = 0.0) -> WithFindings:
@@ -127,10 +129,10 @@ def segeigencam(activations: Activations, gradients: Gradients) -> WithFindings:
     products = activations * gradients.abs()
     strength = products.norm(dim=1)
     component = principal_component(products, towards=strength)
-    low, high = component.amin(dim=(1, 2), keepdim=True), component.amax(dim=(1, 2), keepdim=True)
-    turned = -low > high * (1 + _TIE)
-    clarity = sign_clarity(component, strength).where(~turned.flatten(), 0)
-    return with_sign_findings(component.where(~turned, -component), clarity)
+    flat = component.flatten(1)
+    turned = -flat.amin(dim=1) > flat.amax(dim=1) * (1 + _TIE)
+    clarity = sign_clarity(component, strength).where(~turned, 0)
+    return with_sign_findings(flat.where(~turned[:, None], -flat).view_as(component), clarity)
 
 
 def _component(values: Tensor, towards: Tensor) -> WithFindings:

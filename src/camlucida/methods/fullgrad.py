@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camlucida.findings import Finding
+from camlucida.heatmaps.combine import LINEAR, positions
 from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods.registry import method
 from camlucida.registry import Paper
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     ),
     returns="heatmap",
     signed=False,
+    scope="network",
     cost="about 2 forwards",
 )
 def fullgrad(
@@ -40,23 +42,26 @@ def fullgrad(
     code, brought to the input's size and added. The layer does not matter, and the map has the input's
     resolution.
     """
+    import torch
     from torch.nn.functional import interpolate
 
-    size = inputs.shape[-2:]
+    size = inputs.shape[2:]
     total = _summed(inputs * input_gradients)
     by_grid: dict[tuple[int, ...], Tensor] = {}  # resizing is linear: terms of one grid are added before it
     for term in bias_terms:
-        grid = tuple(term.shape[-2:])
+        grid = tuple(term.shape[2:])
         by_grid[grid] = _summed(term) + by_grid.get(grid, 0)
     for placed in by_grid.values():
-        total = total + interpolate(placed, size, mode="bilinear", align_corners=False)
-    return WithFindings(total.squeeze(1), (_unplaced(unplaced),) * len(inputs))
+        total = total + interpolate(placed, size, mode=LINEAR[placed.ndim], align_corners=False)
+    every = torch.ones(len(inputs), dtype=torch.bool)
+    return WithFindings(total.squeeze(1), [(finding, every) for finding in _unplaced(unplaced)])
 
 
 def _summed(term: Tensor) -> Tensor:
-    """Magnitudes from the smallest at 0 to the largest at 1, summed over channels (batch, 1, height, width)."""
+    """Magnitudes from the smallest at 0 to the largest at 1, summed over channels (batch, 1, *positions)."""
     magnitudes = term.abs()
-    low, high = magnitudes.amin((1, 2, 3), True), magnitudes.amax((1, 2, 3), True)  # aminmax(dim=…) is slow
+    every = (1, *positions(term))
+    low, high = magnitudes.amin(every, True), magnitudes.amax(every, True)  # aminmax(dim=…) is slow
     above = magnitudes.sum(dim=1, keepdim=True) - term.shape[1] * low
     return (above / (high - low)).where(high > low, 0)
 

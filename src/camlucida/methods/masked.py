@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import spoken
 from camlucida.findings import Finding
+from camlucida.heatmaps.combine import LINEAR, positions
 from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods.registry import method
 from camlucida.registry import Paper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -54,15 +55,16 @@ def scorecam(
     align_corners: masks are stretched from corner to corner, as grad-cam does, and not laid as maps are drawn
     """
     weights = activations.new_zeros(len(activations), scores.shape[1], activations.shape[1])
-    findings = []
-    for picture, own in enumerate(activations):
-        live, tried = _varying(own, channels)
-        findings.append(_left_out(live, len(tried)))
-        if len(tried):
-            masked = _masked(inputs[picture], own[tried], align_corners)
-            seen = score(masked, len(tried), picture)
-            weights[picture, :, tried] = seen.softmax(dim=0).T.to(weights)
-    return WithFindings(weights, tuple(findings))
+    left_out: dict[Finding, Tensor] = {}
+    for row, (varying, tried) in enumerate(_varying(activations, channels)):
+        if varying > len(tried):
+            rows = left_out.setdefault(_left_out(varying, len(tried)), scores.new_zeros(len(scores)).bool())
+            rows[row] = True
+        if tried:
+            masked = _masked(inputs[row], activations[row, tried], align_corners)
+            variants = score(masked, len(tried), row)
+            weights[row, :, tried] = variants.softmax(dim=0).T.to(weights)
+    return WithFindings(weights, list(left_out.items()))
 
 
 @method(
@@ -86,24 +88,23 @@ def ablationcam(activations: Activations, scores: Scores, resume: ScoreVariants)
     everywhere has nothing to lose and is not tried.
     """
     weights = activations.new_zeros(len(activations), scores.shape[1], activations.shape[1])
-    for picture, own in enumerate(activations):
-        live = own.flatten(1).any(dim=1).nonzero().flatten()
-        if len(live):
-            seen = resume(_Without(own, live), len(live) + 1, picture)
-            plain, ablated = seen[:1], seen[1:]
+    alive = activations.ne(0).flatten(2).any(dim=2).cpu().tolist()
+    for row, channels in enumerate(alive):
+        live = [channel for channel, is_live in enumerate(channels) if is_live]
+        if live:
+            variants = resume(_Without(activations[row], live), len(live) + 1, row)
+            plain, ablated = variants[:1], variants[1:]
             loss = (plain - ablated) / plain.abs().where(plain != 0, 1)
-            weights[picture, :, live] = loss.T.to(weights)
+            weights[row, :, live] = loss.T.to(weights)
     return weights
 
 
-def _varying(own: Tensor, limit: int) -> tuple[int, Tensor]:
-    """How many channels (channels, height, width) vary, and the ``limit`` that vary most, in their order."""
-    spread = own.flatten(1).std(dim=1, correction=0)
-    live = spread.nonzero().flatten()
-    if not 0 < limit < len(live):
-        return len(live), live
-    ranked = spread[live].argsort(descending=True, stable=True)  # equals in the order of channels
-    return len(live), live[ranked[:limit]].sort().values
+def _varying(activations: Activations, limit: int) -> Iterator[tuple[int, list[int]]]:
+    """For each image how many channels vary, and the ``limit`` that vary most, in their order."""
+    for spread in activations.flatten(2).std(dim=2, correction=0).cpu().tolist():
+        varying = [channel for channel, value in enumerate(spread) if value]
+        most = sorted(varying, key=lambda channel: -spread[channel])  # equals in the order of channels
+        yield len(varying), sorted(most[:limit]) if limit > 0 else varying
 
 
 def _masked(shown: Tensor, own: Tensor, align_corners: bool) -> Callable[[range], Tensor]:
@@ -112,8 +113,9 @@ def _masked(shown: Tensor, own: Tensor, align_corners: bool) -> Callable[[range]
 
     def make(indices: range) -> Tensor:
         chunk = own[indices.start : indices.stop, None]
-        masks = interpolate(chunk, shown.shape[-2:], mode="bilinear", align_corners=align_corners)
-        low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
+        masks = interpolate(chunk, shown.shape[1:], mode=LINEAR[chunk.ndim], align_corners=align_corners)
+        every = positions(masks)
+        low, high = masks.amin(dim=every, keepdim=True), masks.amax(dim=every, keepdim=True)
         return shown * ((masks - low) / (high - low)).to(shown.dtype)
 
     return make
@@ -126,28 +128,28 @@ class _Without:
     Chunks share their memory: filling it anew each time would take longer than most networks' last layers.
     """
 
-    def __init__(self, own: Tensor, live: Tensor) -> None:
+    def __init__(self, own: Tensor, live: Sequence[int]) -> None:
         self._own, self._live = own, live
         self._variants = own[None]
-        self._changed: tuple[list[int], Tensor] = ([], live[:0])
+        self._changed: tuple[list[int], list[int]] = ([], [])
         self._version = -1
 
     def __call__(self, indices: range) -> Tensor:
         if len(self._variants) != len(indices) or self._variants._version != self._version:
-            self._variants = self._own.repeat(len(indices), 1, 1, 1)  # also where the model has written to them
+            self._variants = self._own.repeat(
+                len(indices), *[1] * self._own.ndim
+            )  # also where the model has written to them
         else:
             places, channels = self._changed
             self._variants[places, channels] = self._own[channels]
         places = [place for place, index in enumerate(indices) if index]
-        channels = self._live[[indices[place] - 1 for place in places]]
+        channels = [self._live[indices[place] - 1] for place in places]
         self._variants[places, channels] = 0
         self._changed, self._version = (places, channels), self._variants._version
         return self._variants
 
 
-def _left_out(live: int, tried: int) -> tuple[Finding, ...]:
-    if live == tried:
-        return ()
-    found = f"scorecam tried {tried} of the {live} channels that vary, those that vary most"
+def _left_out(varying: int, tried: int) -> Finding:
+    found = f"scorecam tried {tried} of the {varying} channels that vary, those that vary most"
     asked = spoken("`--option scorecam.channels=0`", 'options={"scorecam": {"channels": 0}}')
-    return (Finding("channels-left-out", found, f"all are tried with {asked}"),)
+    return Finding("channels-left-out", found, f"all are tried with {asked}")

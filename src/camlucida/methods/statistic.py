@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from camlucida.heatmaps.combine import positions
 from camlucida.methods.registry import method
 from camlucida.registry import Paper
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     ),
     returns="contributions",
     signed=False,
+    classless=True,
     cost="1 forward",
 )
 def fem(activations: Activations, *, k: float = 2.0) -> Contributions:
@@ -34,7 +36,9 @@ def fem(activations: Activations, *, k: float = 2.0) -> Contributions:
 
     k: how many standard deviations above its mean a channel must be
     """
-    mean = activations.mean(dim=(2, 3), keepdim=True)
-    spread = activations.std(dim=(2, 3), correction=0, keepdim=True)
-    varies = activations.amax(dim=(2, 3), keepdim=True) > activations.amin(dim=(2, 3), keepdim=True)
+    mean = activations.mean(dim=positions(activations), keepdim=True)
+    spread = activations.std(dim=positions(activations), correction=0, keepdim=True)
+    varies = activations.amax(dim=positions(activations), keepdim=True) > activations.amin(
+        dim=positions(activations), keepdim=True
+    )
     return mean * (varies & (activations >= mean + k * spread))

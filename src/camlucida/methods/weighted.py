@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import LayerError
 from camlucida.findings import no_curvature
+from camlucida.heatmaps.combine import positions
 from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods.registry import method
 from camlucida.registry import Paper
@@ -43,14 +44,14 @@ def cam(activations: Activations, gradients: Gradients) -> Contributions:
     layer follows the average, the weight is the score's gradient with respect to it. A layer whose gradient
     differs between positions is refused.
     """
-    middle = gradients.mean(dim=(2, 3), keepdim=True)
+    middle = gradients.mean(dim=positions(gradients), keepdim=True)
     apart = (gradients - middle).abs().flatten(1).amax(dim=1)
     if bool((apart > _ALIKE * gradients.abs().flatten(1).amax(dim=1)).any()):
         raise LayerError(
             "cam needs the layer whose positions are averaged before the last linear one, and behind this one "
             "the gradient differs between positions: choose that layer, or hirescam or gradcam"
         )
-    return gradients.sum(dim=(2, 3), keepdim=True) * activations
+    return gradients.sum(dim=positions(gradients), keepdim=True) * activations
 
 
 @method(
@@ -73,7 +74,7 @@ def gradcam(activations: Activations, gradients: Gradients) -> Contributions:
     The mean over positions of the gradient says how much the score wants more of a channel; the channel
     is weighted with it. Exact for networks that end in global average pooling and one linear layer.
     """
-    return gradients.mean(dim=(2, 3), keepdim=True) * activations
+    return gradients.mean(dim=positions(gradients), keepdim=True) * activations
 
 
 @method(
@@ -100,8 +101,8 @@ def gradcam_plus_plus(activations: Activations, gradients: Gradients) -> Contrib
     The common factor exp(score) of the paper's derivatives scales the whole map and is left out.
     """
     positive = gradients.clamp(min=0)
-    mass = activations.clamp(min=0).sum(dim=(2, 3), keepdim=True)
-    weights = (positive / (2 + mass * positive)).sum(dim=(2, 3), keepdim=True)
+    mass = activations.clamp(min=0).sum(dim=positions(activations), keepdim=True)
+    weights = (positive / (2 + mass * positive)).sum(dim=positions(positive), keepdim=True)
     return weights * activations
 
 
@@ -125,8 +126,8 @@ def xgradcam(activations: Activations, gradients: Gradients) -> Contributions:
     axiom). A channel whose activations add up to nothing gets weight 0. On signed activations (behind a
     LayerNorm) the division by that sum is ill-conditioned: prefer hirescam there.
     """
-    total = activations.sum(dim=(2, 3), keepdim=True)
-    moment = (gradients * activations).sum(dim=(2, 3), keepdim=True)
+    total = activations.sum(dim=positions(activations), keepdim=True)
+    moment = (gradients * activations).sum(dim=positions(activations), keepdim=True)
     weights = (moment / total).where(total != 0, 0)
     return weights * activations
 
@@ -202,6 +203,6 @@ def shapleycam(activations: Activations, gradients: Gradients, hessian_products:
     logarithm of its probability (ReST); the logit alone is linear behind the last layer of most convolutional
     networks, and the map then that of gradcam, which a finding says.
     """
-    weights = (gradients - hessian_products / 2).mean(dim=(2, 3), keepdim=True)
-    flat = [not bool(one.any()) for one in hessian_products]
-    return WithFindings(weights * activations, tuple((no_curvature(),) if one else () for one in flat))
+    weights = (gradients - hessian_products / 2).mean(dim=positions(gradients), keepdim=True)
+    flat = ~hessian_products.ne(0).flatten(1).any(dim=1)
+    return WithFindings(weights * activations, [(no_curvature(), flat)])

@@ -108,14 +108,14 @@ def smoothgradcam_plus_plus(
         raise OptionError(f"smoothgradcam++ needs at least 1 sample, got {samples}")
     import torch
 
-    masses = activations.clamp(min=0).sum(dim=(2, 3)).cpu().double()
+    masses = activations.clamp(min=0).flatten(2).sum(dim=2).cpu().double()
     weights = []
-    for picture, (shown, mass) in enumerate(zip(inputs, masses, strict=True)):
-        gradients = variant_gradients(_noisy(shown, samples, std, seed), samples, picture)
+    for row, (shown, mass) in enumerate(zip(inputs, masses, strict=True)):
+        gradients = variant_gradients(_noisy(shown, samples, std, seed), samples, row).flatten(3)
         gradients = gradients.double()  # on the CPU; powers of what a softmax leaves are too small for float32
         first, second, third = (gradients.pow(power).mean(dim=0) for power in (1, 2, 3))
-        alpha = second / (2 * second + mass[:, None, None] * third.clamp(min=0))
-        weights.append((alpha.where(second > 0, 0) * first.clamp(min=0)).sum(dim=(2, 3)))
+        alpha = second / (2 * second + mass[:, None] * third.clamp(min=0))
+        weights.append((alpha.where(second > 0, 0) * first.clamp(min=0)).sum(dim=2))
     return torch.stack(weights).to(activations)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,9 +41,9 @@ _USUAL = (224, 224)  # of an input where nobody says
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The model's input (channels, height, width), where it lies, the picture if there is one, and its file.
+    """The model's input (channels, height, width), where it lies on its picture, if there is one, and its file.
 
-    ``number`` is its place among the pictures asked for. ``findings`` are findings from reading the picture.
+    ``number`` counts the pictures that were given; ``findings`` come from reading the picture.
     """
 
     tensor: Tensor
@@ -51,6 +52,36 @@ class ModelInput:
     source: Path | None
     number: int = 0
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The picture's file, or its number."""
+        return str(self.source) if self.source else f"#{self.number}"
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Makes a model's inputs of pictures, without the model: it can be pickled and run in another process.
+
+    ``channels`` are those that the model takes, None where nobody says.
+    """
+
+    preprocess: Preprocess
+    channels: int | None
+
+    def __call__(self, picture: Any, number: int = 0) -> ModelInput:
+        """The input for one picture, on the CPU; a float tensor (channels, height, width) is one as it is.
+
+        Raises:
+            PictureError: the picture cannot be read, or does not fit the model.
+        """
+        if isinstance(picture, Tensor):
+            tensor = _checked(picture, self.channels)
+            return ModelInput(tensor, Frame.whole(size_of(tensor)), None, None, number)
+        loaded = images.opened(picture)
+        tensor, frame = self.preprocess(loaded.picture)
+        source = Path(picture) if isinstance(picture, (str, Path)) else None
+        return ModelInput(tensor, frame, loaded.picture, source, number, loaded.findings)
 
 
 def with_asked_preprocess(preprocess: Any, adapter: Adapter) -> Adapter:
@@ -82,12 +113,36 @@ def input_size(adapter: Adapter) -> tuple[int, int, int]:
 
 
 def as_list(pictures: Any) -> list[Any]:
-    """One picture or many, as a list; a tensor of four dimensions is a batch."""
+    """One picture or many, as a list; see ``each_of``."""
+    return list(each_of(pictures))
+
+
+def each_of(pictures: Any) -> Iterator[Any]:
+    """Every picture in one, a list, a generator, a tensor (batch, …), a folder or a pattern such as "*.jpg".
+
+    Raises:
+        PictureError: a folder holds no picture, or a pattern matches nothing.
+    """
     if isinstance(pictures, Tensor):
-        return list(pictures) if pictures.ndim == 4 else [pictures]
-    if isinstance(pictures, (list, tuple)):
-        return [one for item in pictures for one in (as_list(item) if isinstance(item, Tensor) else [item])]
-    return [pictures]
+        yield from pictures if pictures.ndim == 4 else [pictures]
+    elif isinstance(pictures, (str, Path)):
+        yield from images.matching(pictures)
+    elif is_many(pictures):
+        for one in pictures:
+            yield from each_of(one) if isinstance(one, (Tensor, str, Path)) else [one]
+    else:
+        yield pictures
+
+
+def is_many(pictures: Any) -> bool:
+    """Whether this is a collection or generator of pictures, and not bytes, an open file or an array."""
+    single = isinstance(pictures, (str, bytes, bytearray, memoryview, np.ndarray, Tensor))
+    return isinstance(pictures, Iterable) and not single and not hasattr(pictures, "read")
+
+
+def decoder_of(adapter: Adapter, preprocess: Preprocess) -> Decoder:
+    """What makes the inputs of the adapter's model."""
+    return Decoder(preprocess, None if adapter.input_size is None else adapter.input_size[0])
 
 
 def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> ModelInput:
@@ -96,33 +151,16 @@ def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> ModelInpu
     Raises:
         PictureError: it cannot be read, or does not fit the model.
     """
+    return placed(decoder_of(adapter, preprocess)(picture), adapter)
+
+
+def placed(decoded: ModelInput, adapter: Adapter) -> ModelInput:
+    """The input on the model's device and in its dtype."""
     place = device_and_dtype(adapter.module)
-    if isinstance(picture, Tensor):
-        tensor = _checked(picture, adapter)
-        frame = Frame.whole(size_of(tensor))
-        return ModelInput(tensor.to(place.device, place.dtype), frame, None, None)
-    loaded = images.opened(picture)
-    tensor, frame = preprocess(loaded.picture)
-    source = Path(picture) if isinstance(picture, (str, Path)) else None
-    return ModelInput(
-        tensor.to(place.device, place.dtype), frame, loaded.picture, source, findings=loaded.findings
-    )
+    return replace(decoded, tensor=decoded.tensor.to(place.device, place.dtype))
 
 
-def batches(prepared: Sequence[ModelInput], size: int) -> Iterator[tuple[int, list[ModelInput]]]:
-    """Neighbours of one input size, at most ``size`` of them, with the index of the first."""
-    start = 0
-    while start < len(prepared):
-        shape = prepared[start].tensor.shape
-        stop = start + 1
-        while stop < min(start + size, len(prepared)) and prepared[stop].tensor.shape == shape:
-            stop += 1
-        yield start, list(prepared[start:stop])
-        start = stop
-
-
-def _checked(tensor: Tensor, adapter: Adapter) -> Tensor:
-    channels = None if adapter.input_size is None else adapter.input_size[0]
+def _checked(tensor: Tensor, channels: int | None) -> Tensor:
     if tensor.ndim != 3 or not tensor.is_floating_point() or channels not in (None, tensor.shape[0]):
         wanted = "channels" if channels is None else channels
         raise PictureError(

@@ -1,4 +1,4 @@
-"""One batch of pictures through a model that is ready: Explanations out."""
+"""One batch of images through a model: explanations out, whatever its memory allows."""
 
 from __future__ import annotations
 
@@ -7,67 +7,64 @@ from itertools import product
 
 import torch
 
-from camlucida.capture.capture import BatchCapture
 from camlucida.errors import ModelError, NotFinite, is_out_of_memory
 from camlucida.findings import Finding, memory_ended, under_autocast
+from camlucida.heatmaps.examine import findings_by_image
 from camlucida.heatmaps.smoothing import VIEWS
 from camlucida.models.inputs import ModelInput, denormalised_pixels
-from camlucida.models.labels import check_count
-from camlucida.pipeline.batch_maps import PreparedModel, batch_maps
+from camlucida.pipeline.batch_maps import BatchMaps, PreparedModel, batch_maps
 from camlucida.pipeline.explanation import Explanation
 from camlucida.pipeline.job import BatchJob
-from camlucida.pipeline.maps import LayerMap, MapKey
 from camlucida.pipeline.provenance import Provenance, versions
-from camlucida.targets.base import Contrast
-from camlucida.targets.probabilities import probabilities
-from camlucida.targets.resolve import said
+from camlucida.targets.resolve import caption_of
 
 
-def explain_batch(ready: PreparedModel, work: BatchJob) -> list[Explanation]:
-    """The explanations in the order pictures × layers × methods × targets.
+def explain_batch(model: PreparedModel, job: BatchJob, batch_size: int) -> list[Explanation]:
+    """The explanations in the order images × layers × methods × targets.
 
-    Where memory ends by halves, and by views at last; one by one where the model takes a single picture. A
-    picture for which the model returns NaN gets a map of NaN with that finding, beside others.
+    ``batch_size`` counts the model's inputs, so that the six views of an image may be run in parts. Where
+    memory ends the batch is halved, and views are run one by one at last; a model that takes one input at a
+    time gets them so. An image for which the model returns NaN gets a map of NaN with that finding.
 
     Raises:
-        ModelError: memory ends at one picture.
-        NotFinite: the model returns NaN for all of them.
+        ModelError: one input is more than the device's memory.
+        NotFinite: the model returns NaN for all images.
     """
-    single = ready.reading(work.pictures[0].tensor).single
-    if single and len(work.pictures) > 1:
-        return [one for part in work.split(1) for one in explain_batch(ready, part)]
-    kind = work.pictures[0].tensor.device.type
-    if torch.is_autocast_enabled(kind):
-        dtype = str(torch.get_autocast_dtype(kind)).removeprefix("torch.")
-        work = _noted(work, under_autocast(dtype))
-    found, failed = _tried(ready, work, single)
+    single = model.readers(job.inputs[0].tensor).single
+    if single and len(job.inputs) > 1:
+        return [one for part in job.split(1) for one in explain_batch(model, part, batch_size)]
+    job = _with_autocast(job)
+    at_once = 1 if single else batch_size if job.aug and batch_size < VIEWS else None
+    found, failed = _tried(model, job, at_once)
     if isinstance(failed, NotFinite):
-        return _without(ready, work, failed)
-    if failed is not None and len(work.pictures) > 1:
-        smaller = _noted(work, memory_ended("fewer pictures"))
-        halves = smaller.split(-(-len(work.pictures) // 2))
-        return [one for half in halves for one in explain_batch(ready, half)]
-    if failed is not None and not single:  # the views of one picture are a batch as well
-        work = _noted(work, memory_ended("fewer views"))
-        found, failed = _tried(ready, work, one_by_one=True)
+        return _around(model, job, failed, batch_size)
+    if failed is not None and len(job.inputs) > 1:
+        halves = job.noted(memory_ended("fewer pictures")).split(-(-len(job.inputs) // 2))
+        return [one for half in halves for one in explain_batch(model, half, batch_size)]
+    if failed is not None and job.aug and at_once != 1:
+        job = job.noted(memory_ended("fewer views"))
+        found, failed = _tried(model, job, 1)
     if found is None:
         raise ModelError(
             "one picture is more than this device's memory: use a smaller model, or another device"
         )
-    return _explanations(ready, work, *found)
+    with torch.inference_mode(False):  # so that maps can be written to afterwards
+        return _explanations(model, job, found)
 
 
-def _noted(work: BatchJob, note: Finding) -> BatchJob:
-    """The work with a finding for all of its maps, once."""
-    return replace(work, findings=tuple(dict.fromkeys((*work.findings, note))))
+def _with_autocast(job: BatchJob) -> BatchJob:
+    kind = job.inputs[0].tensor.device.type
+    if not torch.is_autocast_enabled(kind):
+        return job
+    return job.noted(under_autocast(str(torch.get_autocast_dtype(kind)).removeprefix("torch.")))
 
 
 def _tried(
-    ready: PreparedModel, work: BatchJob, one_by_one: bool
-) -> tuple[tuple[dict[MapKey, list[LayerMap]], BatchCapture] | None, BaseException | None]:
-    """The maps, or why there are none; what the failed try held in memory is let go before the next."""
+    model: PreparedModel, job: BatchJob, at_once: int | None
+) -> tuple[BatchMaps | None, BaseException | None]:
+    """The arrays, or why there are none; what the failed try held in memory is let go before the next."""
     try:
-        return batch_maps(ready, work, one_by_one), None
+        return batch_maps(model, job, at_once), None
     except NotFinite as error:
         return None, error.with_traceback(None)
     except (RuntimeError, MemoryError) as error:
@@ -76,26 +73,26 @@ def _tried(
         return None, MemoryError()
 
 
-def _without(ready: PreparedModel, work: BatchJob, failed: NotFinite) -> list[Explanation]:
-    """The explanations of the other pictures, and maps of NaN for those of the failed rows."""
-    step = VIEWS if "aug" in work.smooth else 1
+def _around(model: PreparedModel, job: BatchJob, failed: NotFinite, batch_size: int) -> list[Explanation]:
+    """The explanations of the other images, and maps of NaN for those of the failed rows."""
+    step = VIEWS if job.aug else 1
     bad = {row // step for row in failed.rows}
-    if len(bad) == len(work.pictures):
+    if len(bad) == len(job.inputs):
         raise failed
     explanations = []
-    for i, part in enumerate(work.split(1)):
-        explanations += not_finite(ready, part) if i in bad else explain_batch(ready, part)
+    for i, part in enumerate(job.split(1)):
+        explanations += not_finite(model, part) if i in bad else explain_batch(model, part, batch_size)
     return explanations
 
 
-def not_finite(ready: PreparedModel, work: BatchJob) -> list[Explanation]:
-    """Maps of NaN for the one picture of ``work``, with the finding that says so."""
-    one = work.pictures[0]
-    found = "the model returns NaN for this picture"
+def not_finite(model: PreparedModel, job: BatchJob) -> list[Explanation]:
+    """Maps of NaN for the images of ``job``, with the finding that says so."""
     advice = (
         "check its weights, its dtype (half precision overflows in some models) and the input's normalisation"
     )
-    whole = BatchCapture(torch.empty(1, 0), [], [], [], [])
+    finding = Finding("not-finite", "the model returns NaN for this picture", advice)
+    request = job.request
+    whole = range(len(job.layers)), range(len(request.methods)), range(len(request.targets))
     return [
         Explanation(
             heatmap=torch.full((1, 1), float("nan")),
@@ -103,83 +100,73 @@ def not_finite(ready: PreparedModel, work: BatchJob) -> list[Explanation]:
             label=None,
             score=float("nan"),
             probability=None,
-            provenance=_provenance(ready, work, whole, (place, m), one),
+            provenance=_provenance(model, job, {}, (layer, m), one),
             frame=one.frame,
-            shown=one.picture or denormalised_pixels(one.tensor.nan_to_num(), ready.adapter),
+            shown=one.picture or denormalised_pixels(one.tensor.nan_to_num(), model.adapter),
             source=one.source,
-            findings=(Finding("not-finite", found, advice),),
+            findings=(finding,),
+            picture_id=one.name,
         )
-        for place, m, _ in product(range(len(work.layers)), range(len(work.methods)), range(len(work.targets)))
+        for one in job.inputs
+        for layer, m, _ in product(*whole)
     ]
 
 
-def _explanations(
-    ready: PreparedModel, work: BatchJob, maps: dict[MapKey, list[LayerMap]], caught: BatchCapture
-) -> list[Explanation]:
-    if ready.adapter.labels_given and ready.adapter.labels is not None:
-        check_count(ready.adapter.labels, caught.outputs.shape[1])
-    step = len(caught.outputs) // len(work.pictures)  # a picture's plain view is its first
-    outputs = caught.outputs[::step]
-    known = probabilities(outputs, ready.adapter.activation, caught.last)
-    if ready.adapter.outputs == "embedding":
-        known = None
+def _explanations(model: PreparedModel, job: BatchJob, found: BatchMaps) -> list[Explanation]:
+    """A view of each row of the batch's arrays."""
+    adapter, count = model.adapter, len(job.inputs)
+    findings = {key: findings_by_image(maps.flags, count) for key, maps in found.maps.items()}
     explanations = []
-    for i, one in enumerate(work.pictures):
-        drawn_on = one.picture or denormalised_pixels(one.tensor, ready.adapter)
-        names = [said(row[i * step], ready.adapter.labels) for row in caught.bound[: len(work.targets)]]
-        for place, m in product(range(len(work.layers)), range(len(work.methods))):
-            provenance = _provenance(ready, work, caught, (place, m), one)
-            for t, row in enumerate(caught.bound[: len(work.targets)]):
-                bound, index = row[i * step], row[i * step].index
-                of_one = known is not None and index is not None and not isinstance(bound, Contrast)
-                mapped = maps[place, m, t][i]
+    for i, one in enumerate(job.inputs):
+        drawn_on = one.picture or denormalised_pixels(one.tensor, adapter)
+        for layer, m in product(range(len(job.layers)), range(len(job.request.methods))):
+            provenance = _provenance(model, job, found.layouts, (layer, m), one)
+            layer_findings = _layer_findings(job, layer, m)
+            for t, row in enumerate(found.bound):
+                maps = found.maps[layer, m, t]
+                own = (*one.findings, *findings[layer, m, t][i], *layer_findings, *job.findings)
                 explanations.append(
                     Explanation(
-                        heatmap=mapped.heatmap,
-                        index=index,
-                        label=ready.adapter.label(index),
-                        score=float(caught.scores[t][i * step]),
-                        probability=float(known[i, index]) if known is not None and of_one else None,
+                        heatmap=maps.heatmaps[i].clone(),
+                        index=row[i].index,
+                        label=adapter.label(row[i].index),
+                        score=found.scores[t][i],
+                        probability=found.probabilities[t][i],
                         provenance=provenance,
-                        frame=replace(one.frame, cells=mapped.cells),
+                        frame=replace(one.frame, cells=maps.cells),
                         shown=drawn_on,
                         source=one.source,
-                        target=names[t],
-                        spread=mapped.spread,
-                        findings=(
-                            *one.findings,
-                            *mapped.findings,
-                            *_layer_notes(work, place, m),
-                            *work.findings,
-                        ),
+                        target=caption_of(row[i], adapter.labels),
+                        spread=None if maps.spreads is None else maps.spreads[i].clone(),
+                        findings=own,
+                        picture_id=one.name,
                     )
                 )
     return explanations
 
 
-def _layer_notes(work: BatchJob, place: int, m: int) -> tuple[Finding, ...]:
+def _layer_findings(job: BatchJob, layer: int, m: int) -> tuple[Finding, ...]:
     """What there is to know of the layers that a method looks at, if it looks at any."""
-    names = work.layers[place] if "activations" in work.methods[m][0].needs else ()
-    return tuple(dict.fromkeys(note for name in names for note in work.layer_findings.get(name, ())))
+    names = job.layers[layer] if job.request.methods[m][0].scope == "layer" else ()
+    return tuple(dict.fromkeys(finding for name in names for finding in job.layer_findings.get(name, ())))
 
 
 def _provenance(
-    ready: PreparedModel, work: BatchJob, caught: BatchCapture, which: tuple[int, int], one: ModelInput
+    model: PreparedModel, job: BatchJob, layouts: dict[str, str], which: tuple[int, int], one: ModelInput
 ) -> Provenance:
-    place, m = which
-    entry, settings = work.methods[m]
-    known = dict(zip(work.names, caught.layouts, strict=False))
-    layouts = [str(known[name]) if name in known else "unknown" for name in work.layers[place]]
-    whole = "activations" not in entry.needs
+    layer, m = which
+    method, options = job.request.methods[m]
+    names = job.layers[layer]
+    whole = method.scope == "network"
     return Provenance(
-        model=ready.adapter.name,
-        weights=ready.adapter.weights,
-        layer="all layers" if whole else "+".join(work.layers[place]),
-        layout="input" if whole else " + ".join(layouts),
-        method=entry.name,
-        options=settings,
-        smooth=work.smooth,
-        preprocess="none" if one.picture is None else ready.preprocess_name,
-        preprocessing={} if one.picture is None else ready.adapter.preprocess.recipe.facts(),
+        model=model.adapter.name,
+        weights=model.adapter.weights,
+        layer="all layers" if whole else "+".join(names),
+        layout="input" if whole else " + ".join(layouts.get(name, "unknown") for name in names),
+        method=method.name,
+        options=options,
+        smooth=job.request.smooth,
+        preprocess="none" if one.picture is None else model.preprocess_name,
+        preprocessing={} if one.picture is None else model.adapter.preprocess.recipe.facts(),
         versions=versions(),
     )

@@ -95,7 +95,7 @@ def compare_with(
             labels += [[method, _target_name(target, row)] for method, row in zip(methods, cells, strict=True)]
     columns = methods if len(explainers) == 1 else list(names)
     if _in_one_row(explainers, methods, asked.targets):
-        columns = [f"top {target.place}" for target in asked.targets]
+        columns = [f"top {target.rank}" for target in asked.targets]
     return Sheet(rows, columns, labels)
 
 

@@ -76,8 +76,8 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     yield "pictures", _seen(explainer)
     yield "classes", "named" if adapter.labels else f"not named: give {setting('labels', 'FILE')}"
     with explainer.extra_inputs():
-        choice = explainer.known.default(picture)
-        looked = explainer.known.survey(picture)
+        choice = explainer.inspector.default(picture)
+        looked = explainer.inspector.survey(picture)
     yield "layer", "+".join(choice.verdicts)
     for name, verdict in choice.verdicts.items():
         yield "layout", f"{name}: {verdict.layout}, {verdict.verdict} ({verdict.score:.2f} of 1)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +29,7 @@ Show = Literal["map", "spread"]
 _RANDOM_MARK = "random weights"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """Where the model looked.
 
@@ -40,6 +40,7 @@ class Explanation:
     input lies on it. ``source`` is the file the picture came from. ``spread`` (height, width) is how much the
     map varies over the views of aug smoothing, None without it; ``findings`` are findings from making the map.
     ``target`` says in few words what was explained: a class, "A − B" of a contrast, or a function's name.
+    ``picture_id`` is the picture's file, or its number among those given, "#0" the first.
     """
 
     heatmap: Tensor
@@ -49,11 +50,16 @@ class Explanation:
     probability: float | None
     provenance: Provenance
     frame: Frame
-    shown: Image | Tensor = field(repr=False)  # or bytes (channels, height, width)
+    shown: Image | Tensor  # or bytes (channels, height, width)
     source: Path | None = None
     spread: Tensor | None = None
     findings: tuple[Finding, ...] = ()
     target: str = ""
+    picture_id: str = ""
+
+    def __repr__(self) -> str:
+        grid = "×".join(map(str, self.heatmap.shape))
+        return f"<Explanation {self.caption}: {self.model}#{self.layer} {self.method}, {grid}>"
 
     @property
     def model(self) -> str:

@@ -1,10 +1,10 @@
-"""What is to be done with one batch."""
+"""One batch, and what is to be done with it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from camlucida.heatmaps.smoothing import VIEWS, AnchoredTarget, views
 
@@ -12,78 +12,75 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from camlucida.findings import Finding
-    from camlucida.heatmaps.smoothing import Smooth
-    from camlucida.methods.registry import Method
     from camlucida.models.inputs import ModelInput
+    from camlucida.pipeline.request import Request
     from camlucida.targets.base import Target
 
 
 @dataclass(frozen=True)
 class BatchJob:
-    """One batch: pictures of one input size, layers, methods with their settings, targets per picture.
+    """One batch: inputs of one size, the request, the names of its layers, and findings known beforehand.
 
     ``parts`` are those of the layers that carry the score together, as found by default.
     """
 
-    pictures: list[ModelInput]
-    layers: list[tuple[str, ...]]
-    methods: list[tuple[Method, dict[str, Any]]]
-    targets: list[list[Target]]
-    smooth: tuple[Smooth, ...] = ()
+    inputs: list[ModelInput]
+    request: Request
+    layers: list[tuple[str, ...]] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
     layer_findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     parts: frozenset[tuple[str, ...]] = frozenset()
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What all methods together need of the capture."""
-        return frozenset(need for entry, _ in self.methods for need in entry.needs)
+    def aug(self) -> bool:
+        """Whether six views of each input are explained."""
+        return "aug" in self.request.smooth
 
     @property
     def names(self) -> list[str]:
-        """The layers to be looked at, each once."""
+        """The layers to be captured, each once."""
         return list(dict.fromkeys(name for layer in self.layers for name in layer))
 
     @property
     def target_rows(self) -> list[list[int]]:
-        """For each method the rows of ``inputs``' targets that it explains, one a target asked for."""
-        count, made, rows = len(self.targets), 0, []
-        for entry, _ in self.methods:
-            made += entry.target is not None
-            start = count * made if entry.target else 0
+        """For each method, which rows of ``targets`` it explains, one for each target of the request."""
+        count, derived, rows = len(self.request.targets), 0, []
+        for method, _ in self.request.methods:
+            derived += method.target is not None
+            start = count * derived if method.target else 0
             rows.append([start + t for t in range(count)])
         return rows
 
-    def inputs(self, activation: str = "auto") -> tuple[list[Tensor], list[list[Target]]]:
-        """What goes through the model, and a target for each: the pictures, or their views.
+    def tensors(self) -> list[Tensor]:
+        """The model's inputs (channels, height, width): of each image, or of its six views."""
+        tensors = [one.tensor for one in self.inputs]
+        return [view for tensor in tensors for view in views(tensor)] if self.aug else tensors
 
-        Behind the rows of targets asked for are those that methods make of them, knowing what ``activation``
-        makes probabilities of the model's outputs.
+    def targets(self, activation: str) -> list[list[Target]]:
+        """The request's targets, and behind them those that methods derive, each for every one of ``tensors``.
+
+        ``activation`` makes probabilities of the model's outputs.
         """
-        tensors = [one.tensor for one in self.pictures]
-        rows = [
-            *self.targets,
-            *(
-                [entry.derive_target(target, settings, activation) for target in row]
-                for entry, settings in self.methods
-                if entry.target
-                for row in self.targets
-            ),
+        asked = [[target(one.number) for one in self.inputs] for target in self.request.targets]
+        derived: list[list[Target]] = [
+            [method.derive_target(target, options, activation) for target in row]
+            for method, options in self.request.methods
+            if method.target
+            for row in asked
         ]
-        if "aug" not in self.smooth:
-            return tensors, rows
-        of_views: list[list[Target]] = [
+        rows = [*asked, *derived]
+        if not self.aug:
+            return rows
+        return [
             [AnchoredTarget(target, i * VIEWS) for i, target in enumerate(row) for _ in range(VIEWS)]
             for row in rows
         ]
-        return [view for tensor in tensors for view in views(tensor)], of_views
 
-    def part(self, start: int, count: int) -> BatchJob:
-        """The same work on ``count`` pictures from ``start`` on."""
-        end = start + count
-        targets = [row[start:end] for row in self.targets]
-        return replace(self, pictures=self.pictures[start:end], targets=targets)
+    def noted(self, finding: Finding) -> BatchJob:
+        """The job with a finding for all of its maps, once."""
+        return replace(self, findings=tuple(dict.fromkeys((*self.findings, finding))))
 
     def split(self, size: int) -> list[BatchJob]:
-        """The same work on at most ``size`` pictures at a time."""
-        return [self.part(start, size) for start in range(0, len(self.pictures), size)]
+        """The same job for at most ``size`` images at a time."""
+        starts = range(0, len(self.inputs), size)
+        return [replace(self, inputs=self.inputs[start : start + size]) for start in starts]

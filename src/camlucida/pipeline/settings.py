@@ -9,12 +9,11 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from camlucida.errors import OptionError, unknown_name
+from camlucida.errors import OptionError
 from camlucida.heatmaps.smoothing import Smooth
 from camlucida.models.adapter import Adapter
-from camlucida.models.changed_preprocessing import NUMBERS
 from camlucida.pipeline.provenance import versions
-from camlucida.targets.probabilities import Activation, checked_activation
+from camlucida.targets.probabilities import Activation
 
 Options = Mapping[str, Mapping[str, Any]]  # method → option → value
 
@@ -50,41 +49,15 @@ class CompareSettings(Settings, total=False):
     layer: str | nn.Module | None
 
 
-DEFAULTS: Settings = {
-    "weights": "pretrained",
-    "device": "auto",
-    "dtype": None,
-    "preprocess": "model",
-    "batch_size": 8,
-    "labels": None,
-    "logits_of": None,
-    "args": (),
-    "kwargs": {},
-    "cache": True,
-    "reshape": None,
-    "copy": False,
-    "activation": "auto",
-}
-
-
-def checked_settings(given: Settings) -> Settings:
-    """Every setting with its value.
+def check_batch_size(size: int) -> int:
+    """``size``, if it is one.
 
     Raises:
-        OptionError: there is no such setting, or it has no such value.
+        OptionError: it is below 1.
     """
-    unknown = [name for name in given if name not in DEFAULTS]
-    if unknown and unknown[0] in NUMBERS:
-        raise OptionError(
-            f'{unknown[0]} is a number of the preprocessing: give preprocess={{"{unknown[0]}": …}}'
-        )
-    if unknown:
-        raise OptionError(unknown_name("setting", unknown[0], list(DEFAULTS), "see help(camlucida.Explainer)"))
-    chosen: Settings = {**DEFAULTS, **given}
-    if chosen["batch_size"] < 1:
-        raise OptionError(f"batch_size is at least 1, got {chosen['batch_size']}")
-    checked_activation(chosen["activation"])
-    return chosen
+    if size < 1:
+        raise OptionError(f"batch_size is at least 1, got {size}")
+    return size
 
 
 def cache_key(adapter: Adapter) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from camlucida.errors import CamlucidaError, TargetError, setting
 from camlucida.targets.class_names import absent
-from camlucida.targets.probabilities import Activation, Rule, by_rule, last_activation, rule_of
+from camlucida.targets.probabilities import Activation, Rule, by_rule, last_activation, on_host, rule_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ class TopClass:
         _check(0, outputs)
         if not 1 <= self.rank <= outputs.shape[1]:
             raise TargetError(f"this model has {outputs.shape[1]} classes and no number {self.rank} of them")
-        return ClassScore(int(outputs[row].argsort(descending=True, stable=True)[self.rank - 1]))
+        return ClassScore(int((-on_host(outputs)[row]).argsort(kind="stable")[self.rank - 1]))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ClassProbability:
 
     def bind(self, outputs: Tensor, row: int) -> ClassProbability:
         _check(self.index, outputs)
-        rule = rule_of(outputs[row : row + 1], self.activation, last_activation(outputs))
+        rule = rule_of(on_host(outputs)[row : row + 1], self.activation, last_activation(outputs))
         if rule is None:
             raise TargetError(
                 "whether this model's outputs are probabilities cannot be told: say what makes them such "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from camlucida.errors import OptionError, TargetError, unknown_name
 from camlucida.targets.base import ClassScore
-from camlucida.targets.probabilities import Activation, Rule, last_activation, log_by_rule, rule_of
+from camlucida.targets.probabilities import Activation, Rule, last_activation, log_by_rule, on_host, rule_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,8 +43,8 @@ class Finer:
                 f"finercam compares with at least one other class, got {self.references} of "
                 f"{outputs.shape[1] - 1}: set references to 1 or more"
             )
-        apart = (outputs[row] - outputs[row, bound.index]).abs()
-        order = apart.argsort(stable=True).cpu().tolist()
+        scores = on_host(outputs)[row]
+        order = abs(scores - scores[bound.index]).argsort(kind="stable").tolist()
         nearest = [index for index in order if index != bound.index]
         return Margin(bound.index, tuple(nearest[: self.references]), self.alpha)
 
@@ -81,8 +81,9 @@ class Residual:
             raise OptionError(unknown_name("utility", self.utility, ["rest", "target"], "it is rest or target"))
         bound = self.target.bind(outputs, row)
         if self.utility == "rest" and isinstance(bound, ClassScore):
-            own = outputs[row : row + 1]
-            rule = rule_of(own, self.activation, last_activation(outputs)) or "softmax"
+            rule = (
+                rule_of(on_host(outputs)[row : row + 1], self.activation, last_activation(outputs)) or "softmax"
+            )
             return ResidualScore(bound.index, rule)
         return bound
 

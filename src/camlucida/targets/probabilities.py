@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from camlucida.errors import OptionError, unknown_name
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # "auto" sees for itself; "none" says that there are no probabilities, but scores or an embedding.
 Activation = Literal["auto", "softmax", "sigmoid", "none"]
 Rule = Literal["as they are", "softmax", "sigmoid"]  # how probabilities are made of outputs
 ACTIVATIONS: tuple[Activation, ...] = ("auto", "softmax", "sigmoid", "none")
 
+Array = np.ndarray[Any, Any]
+_on_host: MutableMapping[Tensor, Array] = WeakTensorKeyDictionary()
 _LAST = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}  # by autograd's names
 # Operations that hand values on, after which the activation is looked for further down.
 _HANDED = (
@@ -58,19 +63,19 @@ def last_activation(outputs: Tensor) -> str | None:
     return None
 
 
-def rule_of(outputs: Tensor, activation: Activation = "auto", last: str | None = None) -> Rule | None:
+def rule_of(outputs: Tensor | Array, activation: Activation = "auto", last: str | None = None) -> Rule | None:
     """How probabilities are made of such outputs (batch, classes); None where nobody can say.
 
     Numbers that lie in [0, 1] and sum to 1 are probabilities already, and so is what a sigmoid returned
     (``last``, see ``last_activation``). Others in [0, 1] may be anything: a made-up probability is none.
     """
-    values = outputs.detach().float()
+    values = outputs if isinstance(outputs, np.ndarray) else on_host(outputs)
     if activation == "none" or values.ndim != 2:
         return None
     within = is_within(values)
     if activation == "sigmoid":
         return "as they are" if within and last == "sigmoid" else "sigmoid"
-    sums = within and values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() <= _SUM).all())
+    sums = within and values.shape[1] > 1 and bool((abs(values.sum(axis=1) - 1) <= _SUM).all())
     if sums or (activation == "auto" and last == "sigmoid"):
         return "as they are"
     if activation == "auto" and (values.shape[1] == 1 or within):
@@ -78,9 +83,21 @@ def rule_of(outputs: Tensor, activation: Activation = "auto", last: str | None =
     return "softmax"
 
 
-def is_within(outputs: Tensor) -> bool:
+def is_within(outputs: Tensor | Array) -> bool:
     """Whether all numbers lie in [0, 1], so that they may be probabilities."""
-    return bool(((outputs >= 0) & (outputs <= 1)).all())
+    values = outputs if isinstance(outputs, np.ndarray) else on_host(outputs)
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
+def on_host(outputs: Tensor) -> Array:
+    """Outputs (batch, classes) as an array; those on a device are copied once for all targets."""
+    array: Array | None = _on_host.get(outputs)
+    if array is None:
+        plain = outputs.detach()
+        array = (plain if plain.dtype is torch.float64 else plain.float()).cpu().numpy()
+        if outputs.device.type != "cpu":
+            _on_host[outputs] = array
+    return array
 
 
 def by_rule(outputs: Tensor, rule: Rule) -> Tensor:

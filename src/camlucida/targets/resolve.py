@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import Any, SupportsIndex
 
 from camlucida.errors import TargetError
-from camlucida.targets.class_names import index_of, short_name
-from camlucida.targets.probabilities import Activation
-
-if TYPE_CHECKING:
-    pass
 from camlucida.targets.base import (
     Bound,
     ClassProbability,
@@ -23,6 +18,8 @@ from camlucida.targets.base import (
     Target,
     TopClass,
 )
+from camlucida.targets.class_names import index_of, short_name
+from camlucida.targets.probabilities import Activation
 
 
 def resolve(target: Any, labels: Sequence[str] | None, activation: Activation = "auto") -> Target:
@@ -87,17 +84,25 @@ def _index(given: Any, labels: Sequence[str] | None) -> int:
     raise TargetError(f"a class is given by its index or its name, got {type(given).__name__}")
 
 
-def for_pictures(
-    target: Any, labels: Sequence[str] | None, count: int, activation: Activation = "auto"
-) -> list[Target]:
-    """The target of each of ``count`` pictures: one for all, or each its own."""
-    if isinstance(target, PerPicture):
-        return [resolve(one, labels, activation) for one in target.of(count)]
-    return [resolve(target, labels, activation)] * count
+def target_by_number(
+    target: Any, labels: Sequence[str] | None, count: int | None, activation: Activation = "auto"
+) -> Callable[[int], Target]:
+    """The target of the image with a number: one for all, or each its own, of ``count`` where that is known."""
+    if not isinstance(target, PerPicture):
+        one = resolve(target, labels, activation)
+        return lambda _: one
+    each = [resolve(one, labels, activation) for one in (target.targets if count is None else target.of(count))]
+
+    def own(number: int) -> Target:
+        if number >= len(each):
+            PerPicture(each).of(number + 1)  # which says what is wrong
+        return each[number]
+
+    return own
 
 
-def said(bound: Bound, labels: Sequence[str] | None) -> str:
-    """What is explained, in few words: the class, two of them, or the name of the user's own function."""
+def caption_of(bound: Bound, labels: Sequence[str] | None) -> str:
+    """What a target explains, in few words: the class, two of them, or the name of the user's own function."""
     if isinstance(bound, Contrast):
         return f"{short_name(bound.index, labels)} − {short_name(bound.other, labels)}"
     if isinstance(bound, ClassProbability):

@@ -95,7 +95,7 @@ class Engine:
         return self._found[name, size]
 
     def _probe(self, name: str, picture: Tensor) -> None:
-        verdict = self._prober.known.verdict_of(name, picture)
+        verdict = self._prober.inspector.verdict_of(name, picture)
         if verdict is None:
             raise UnclearError(name)
         self._found[name, (int(picture.shape[-2]), int(picture.shape[-1]))] = verdict.layout
