@@ -13,7 +13,7 @@ from PIL import Image
 
 from camlucida.cli import talk
 from camlucida.errors import printable
-from camlucida.pipeline.explainer import Explainer
+from camlucida.pipeline import explainer as pipeline
 from command import run
 
 TINY = ["--model", "test_resnet", "--weights", "random", "--no-cache"]
@@ -63,14 +63,14 @@ def test_whatever_is_raised_is_one_pictures(
     command: str,
 ) -> None:
     photo().save("f/bad.png")
-    explain = Explainer.explain
+    explain = pipeline.explain_batch
 
-    def failing(self: Explainer, picture: Any, *rest: Any, **more: Any) -> Any:
-        if Path(picture).name == "bad.png":
+    def failing(model: Any, job: Any, batch_size: int) -> Any:
+        if any(one.source.name == "bad.png" for one in job.inputs):
             raise error
-        return explain(self, picture, *rest, **more)
+        return explain(model, job, batch_size)
 
-    monkeypatch.setattr(Explainer, "explain", failing)
+    monkeypatch.setattr(pipeline, "explain_batch", failing)
     run(command, "f", *TINY, code=2)
     out, err = capsys.readouterr()
     assert out.startswith("results/good")
@@ -100,7 +100,7 @@ def test_debug_shows_where_one_picture_failed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo().save("f/bad.png")
-    monkeypatch.setattr(Explainer, "explain", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(pipeline, "explain_batch", lambda *_, **__: 1 / 0)
     run("explain", "f", *TINY, "--debug", code=2)
     assert capsys.readouterr().err.count("Traceback") == 2
 
@@ -111,7 +111,7 @@ def test_ctrl_c_still_ends_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Explainer, "explain", stop)
+    monkeypatch.setattr(pipeline, "explain_batch", stop)
     run("explain", "f", *TINY, code=130)
 
 

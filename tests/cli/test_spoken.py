@@ -22,7 +22,7 @@ MAKERS = ("spoken", "setting")
 # What is said of arguments that the command has not, and papers.
 OF_PYTHON = {
     *("__init__.py", "capture/shared_copy.py", "methods/weighted.py"),
-    *(f"pipeline/{name}.py" for name in ("arguments", "settings", "explainer")),
+    *(f"pipeline/{name}.py" for name in ("api", "arguments", "settings", "explainer")),
 }
 
 

@@ -66,7 +66,7 @@ def test_the_class_lies_in_its_cell(photos: Path, explainer: Explainer) -> None:
     cells = mosaic_photos(explainer, items_in(photos, None), 100)
     made = grids(cells, 2, 12)
     evaluator = Evaluator(explainer, map_sources(["gradcam"]), metrics_of(["energy_inside", "pointing_game"]))
-    found = evaluate(evaluator, made).cells()
+    found = evaluate(evaluator, made).estimates()
     assert found["gradcam", "pointing_game"].value == 1
     assert found["gradcam", "energy_inside"].value > 0.8  # the rest is the seam, drawn smoothly
     assert found["gradcam", "energy_inside"].count == 4  # as many pictures, however many mosaics of them
@@ -84,8 +84,8 @@ def test_grids_show_what_they_say(photos: Path, explainer: Explainer) -> None:
         assert one.mask is not None
         assert one.mask.sum() == 32 * 32
         hue = torch.tensor(list(COLOURS.values())[one.target or 0]) / 255
-        assert (one.picture[:, one.mask] == hue[:, None]).all()
-        assert not (one.picture[:, ~one.mask] == hue[:, None]).all(dim=0).any()
+        assert (one.input[:, one.mask] == hue[:, None]).all()
+        assert not (one.input[:, ~one.mask] == hue[:, None]).all(dim=0).any()
 
 
 def test_what_the_model_mistakes_is_left_out_and_what_cannot_be_read_is_said(
@@ -130,7 +130,7 @@ def test_too_few_classes_and_inputs_of_two_sizes_are_refused(photos: Path, expla
 def factory(tmp_path: Path) -> str:
     """A file that the command line takes for a model."""
     file = tmp_path / "sighted.py"
-    file.write_text("from test_grid import Sighted as make\n")
+    file.write_text("from test_mosaic_game import Sighted as make\n")
     return f"{file}:make"
 
 

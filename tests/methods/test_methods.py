@@ -213,7 +213,7 @@ def test_declared_shapes_of_the_reducers_are_the_real_ones(function: Callable[..
 @pytest.mark.parametrize("name", METHODS)
 def test_shape_check_refuses_wrong_input(name: str) -> None:
     entry = registry.get_method(name)
-    wrong = {"activations": drawn((2, 7, 3, 5), 0)[0], "gradients": drawn((2, 7, 3, 5), 1)}
+    wrong = {"activations": drawn((7,), 0), "gradients": drawn((2, 7, 3, 5), 1)}
     with pytest.raises(jaxtyping.TypeCheckError, match="activations"):
         checked(entry.function)(*(wrong[need] for need in entry.needs))
 

@@ -148,7 +148,7 @@ def test_timms_own_form_of_the_numbers_and_a_number_beside_them() -> None:
     config = {**timm.data.resolve_model_data_config(module), "input_size": (3, 64, 64), "crop_pct": 0.5}
     told = facts(camlucida.Explainer(module, preprocess=config))
     assert (told["resize"], told["crop"]) == ({"shortest_edge": 128}, [64, 64])
-    with pytest.raises(OptionError, match='give preprocess={"mean": …}'):
+    with pytest.raises(TypeError, match="'mean'"):
         camlucida.Explainer(module, mean=0.5)  # type: ignore[call-arg]
 
 

@@ -121,7 +121,7 @@ def test_ways_of_drawing_that_do_not_exist(explainer, drawing):
 
 @pytest.mark.parametrize("empty", ["pictures", "methods", "targets", "layers"])
 def test_nothing_to_do(explainer, empty):
-    with pytest.raises(OptionError, match="needs at least one picture, method, target and layer"):
+    with pytest.raises(OptionError, match="needs at least one (picture|method, target and layer)"):
         explainer.explain(**({"pictures": [photo()]} | {empty: []}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from camlucida.cli.talk import say_note, waiting
 from camlucida.errors import OptionError
 
 if TYPE_CHECKING:
+    from camlucida.pipeline.comparison import SheetOutcome
     from camlucida.pipeline.sheet import Sheet
 
 
@@ -56,7 +58,7 @@ def draw_sheets(
     models: list[str], paths: list[Path], question: Question, options: ModelOptions, result: Result
 ) -> None:
     """A sheet for each picture."""
-    from camlucida.pipeline.comparison import CompareRequest, compare_with
+    from camlucida.pipeline.comparison import CompareRequest, sheets
 
     if len(question.layer) > 1:
         raise OptionError("compare takes one --layer for all models: give a model another one as model#layer")
@@ -70,11 +72,15 @@ def draw_sheets(
         with waiting(f"loading {name}", result.quiet):
             explainers.append(options.explainer(name))
 
-    def one(path: Path, stem: str) -> Iterator[Fields]:
-        sheet = compare_with(explainers, [picture_at(path)], asked)
-        yield from _written(sheet, f"{stem}-compare", outputs)
+    def write(outcome: SheetOutcome, _path: Path, stem: str) -> Iterator[Fields]:
+        if outcome.sheet is not None:
+            yield from _written(outcome.sheet, f"{stem}-compare", outputs)
 
-    each_picture(paths, one, "comparing", result)
+    with ExitStack() as sessions:
+        for explainer in explainers:
+            sessions.enter_context(explainer.session())
+        outcomes = sheets(explainers, [picture_at(path) for path in paths], asked)
+        each_picture(paths, outcomes, write, "comparing", result)
 
 
 def _tutorial_models(tutorial: bool) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ def doctor(
         path = out / f"{slug(model)}-{slug(layer)}-probe.png"
         save_picture(places_picture(told.numpy()), path, overwrite=overwrite)
         sys.stdout.write(f"{'probe':10}{path}\n")
-    for method in tracked(list(all_methods()), "trying methods", quiet=False):
+    methods = list(all_methods())
+    for method in tracked(methods, len(methods), "trying methods", quiet=False):
         one = diagnosis.check_methods(explainer, picture, method, forward)
         said = f"refused: {one.refused}" if one.refused else f"works, {one.forwards:.1f} forwards"
         noted = f" ({', '.join(one.findings)})" if one.findings else ""

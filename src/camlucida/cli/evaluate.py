@@ -223,7 +223,7 @@ def _mosaics(
     from camlucida.metrics.mosaic import check_size
 
     check_size(measuring.grid, measuring.grids)
-    track = partial(tracked, what="looking at pictures", quiet=measuring.quiet)
+    track = partial(tracked, count=len(items), what="looking at pictures", quiet=measuring.quiet)
     most = measuring.grids * measuring.grid**2
     cells = mosaic_photos(explainer, items, most, measuring.seed, track)
     if cells.mistaken:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def timed(items: Sequence[Any], evaluator: Evaluator, quiet: bool) -> Iterator[Any]:
     """The items; after the first, how long the others will take."""
     begun = time.perf_counter()
-    for place, item in enumerate(tracked(items, "measuring", quiet)):
+    for place, item in enumerate(tracked(items, len(items), "measuring", quiet)):
         yield item
         left = (len(items) - 1) * (time.perf_counter() - begun) / 60
         if place == 0 and left > 1 / 4:

@@ -14,6 +14,7 @@ from camlucida.cli.talk import say_note, waiting
 
 if TYPE_CHECKING:
     from camlucida.pipeline.explanation import Explanation
+    from camlucida.pipeline.stream import Outcome
 
 
 def explain(
@@ -47,13 +48,13 @@ def explain(
     with waiting(f"loading {model}", result.quiet):
         explainer = options.explainer(model)
 
-    def one(path: Path, stem: str) -> Iterator[Fields]:
-        explanations = explainer.explain(
-            picture_at(path), question.method, question.targets, layers, settings, question.smooth
-        )
-        yield from _written(explanations, _names(stem, explanations), outputs)
+    def write(outcome: Outcome, _path: Path, stem: str) -> Iterator[Fields]:
+        yield from _written(outcome.explanations, _names(stem, outcome.explanations), outputs)
 
-    each_picture(paths, one, "explaining", result, failed)
+    asked = (question.method, question.targets, layers, settings, question.smooth)
+    with explainer.session():
+        outcomes = explainer.outcomes([picture_at(path) for path in paths], *asked)
+        each_picture(paths, outcomes, write, "explaining", result, failed)
 
 
 def _names(stem: str, explanations: Sequence[Explanation]) -> list[str]:

@@ -53,6 +53,9 @@ class ModelOptions:
     std: Annotated[str | None, Parameter(metavar="NUMBERS")] = None
     """What they are then divided by."""
 
+    batch_size: int = 8
+    """How many inputs go through the model at once."""
+
     labels: Path | None = None
     """The classes' names: a text file with one a line, or JSON."""
 
@@ -96,6 +99,7 @@ class ModelOptions:
             device=self.device,
             dtype=self.dtype,
             preprocess=self._preprocess(),
+            batch_size=self.batch_size,
             labels=self.labels,
             activation=self.activation,
             cache=not self.no_cache,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from camlucida.cli.outputs import numbered
 from camlucida.cli.talk import say_error, say_json, say_note, say_result, tracked
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from camlucida.cli.options import Result
     from camlucida.pipeline.explanation import Explanation
 
+Came = TypeVar("Came", bound="PictureOutcome")
 Fields = Mapping[str, object]  # of a line about a result
 STDIN = Path("/dev/stdin")  # what stands on the command line as -
 DEBUG: ContextVar[bool] = ContextVar("debug", default=False)  # whether `--debug` was given
@@ -72,40 +73,63 @@ def picture_at(path: Path) -> Path | bytes:
     return sys.stdin.buffer.read()
 
 
+class PictureOutcome(Protocol):
+    """What came of the picture with a ``number``."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def error(self) -> Exception | None: ...
+
+
 def each_picture(
     paths: Sequence[Path],
-    work: Callable[[Path, str], Iterator[Fields]],
+    outcomes: Iterator[Came],
+    write: Callable[[Came, Path, str], Iterator[Fields]],
     what: str,
     result: Result,
     failed: bool = False,
 ) -> None:
-    """``work(path, stem)`` for each picture, whose lines are printed as they come, as ``result`` says.
+    """Write what came of each picture, whose lines are printed as they come, as ``result`` says.
 
-    A picture that fails does not keep the others from being done, whatever goes wrong with it. ``failed`` says
-    that something failed before.
+    A picture that fails does not keep the others from being done. ``failed`` says that something failed before.
 
     Raises:
         SystemExit: with 2, after all is done, if something failed and others did not.
         Exception: the only picture failed.
     """
-    said = say_json if result.json else say_result
-    for path, stem in tracked(list(zip(paths, stems_of(paths), strict=True)), what, result.quiet):
-        lines = work(path, stem)
-        while True:
+    said, stems = say_json if result.json else say_result, stems_of(paths)
+    for outcome in tracked(_apart(outcomes), len(paths), what, result.quiet):
+        lines = write(outcome, paths[outcome.number], stems[outcome.number])
+        error = outcome.error
+        while error is None:
             try:
-                with redirect_stdout(sys.stderr):  # what a user's model prints is no result
+                with redirect_stdout(sys.stderr):
                     fields = next(lines, None)
-            except Exception as error:  # a user's file, and perhaps a user's model, is run
-                if len(paths) == 1 and not failed:
-                    raise
-                _say_failed(path, error)
-                failed = True
+            except Exception as raised:  # noqa: BLE001 - a picture's file cannot be written
+                error = raised
                 break
             if fields is None:
                 break
             said(fields)  # not within the try: that stdout is closed is no picture's fault
+        if error is not None:
+            if len(paths) == 1 and not failed:
+                raise error
+            _say_failed(paths[outcome.number], error)
+            failed = True
     if failed:
         raise SystemExit(2)
+
+
+def _apart(outcomes: Iterator[Came]) -> Iterator[Came]:
+    """The outcomes; what a user's model prints meanwhile is no result, and goes to standard error."""
+    while True:
+        with redirect_stdout(sys.stderr):
+            outcome = next(outcomes, None)
+        if outcome is None:
+            return
+        yield outcome
 
 
 def _say_failed(path: Path, error: Exception) -> None:

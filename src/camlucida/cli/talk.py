@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -76,12 +76,12 @@ def waiting(message: str, quiet: bool) -> Iterator[None]:
         yield
 
 
-def tracked(items: Sequence[T], what: str, quiet: bool) -> Iterator[T]:
-    """The items, with a bar that tells the time left where there are several, on terminals only."""
-    if quiet or len(items) < 2 or not _on_terminal():
+def tracked(items: Iterable[T], count: int, what: str, quiet: bool) -> Iterator[T]:
+    """The ``count`` items, with a bar that tells the time left where there are several, on terminals only."""
+    if quiet or count < 2 or not _on_terminal():
         yield from items
         return
     from rich.progress import Progress
 
     with Progress(console=console(), transient=True) as progress:
-        yield from progress.track(items, description=what)
+        yield from progress.track(items, total=count, description=what)

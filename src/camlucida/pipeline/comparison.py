@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack, cast
 
@@ -18,6 +18,7 @@ from camlucida.pipeline.explainer import Explainer
 from camlucida.pipeline.explanation import Explanation
 from camlucida.pipeline.settings import CompareSettings, Options, Settings
 from camlucida.pipeline.sheet import Sheet
+from camlucida.pipeline.stream import Outcome
 from camlucida.targets.base import PerPicture, TopClass
 
 TUTORIAL_MODELS = (
@@ -53,7 +54,19 @@ def compare(
     layer, own = settings.pop("layer", None), cast("Settings", settings)
     explainers = [one if isinstance(one, Explainer) else Explainer(one, **own) for one in chosen]
     asked = CompareRequest(several(methods), targets_of(targets), layer, options, several(smooth))
-    return compare_with(explainers, as_list(pictures), asked, list(named or ()))
+    titles = list(named or _distinct([explainer.title for explainer in explainers]))
+    found = list(sheets(explainers, as_list(pictures), asked, titles))
+    if not found:
+        raise OptionError("compare needs at least one picture, got none")
+    for one in found:
+        if one.error is not None:
+            raise one.error
+    whole = [one.sheet for one in found if one.sheet is not None]
+    return Sheet(
+        [row for sheet in whole for row in sheet.rows],
+        whole[0].columns,
+        [label for sheet in whole for label in sheet.labels],
+    )
 
 
 @dataclass(frozen=True)
@@ -67,49 +80,79 @@ class CompareRequest:
     smooth: Sequence[Smooth] = ()
 
 
-def compare_with(
+@dataclass(frozen=True)
+class SheetOutcome:
+    """The sheet of the picture with a ``number``, or the error that one of the models ended in."""
+
+    number: int
+    sheet: Sheet | None = None
+    error: Exception | None = None
+
+
+def sheets(
     explainers: Sequence[Explainer], pictures: Sequence[Any], asked: CompareRequest, names: Sequence[str] = ()
-) -> Sheet:
-    """``compare`` with models that are ready already; ``names`` stand for their own."""
+) -> Iterator[SheetOutcome]:
+    """A sheet for each picture, by models that are ready, which ``names`` stand for; batch by batch."""
     names = names or _distinct([explainer.title for explainer in explainers])
     methods = [get_method(method).name for method in asked.methods]
+    streams = [
+        one.outcomes(pictures, methods, asked.targets, [one.layer or asked.layer], asked.options, asked.smooth)
+        for one in explainers
+    ]
+    for number, found in _by_picture(streams):
+        error = next((one.error for one in found if one.error), None)
+        targets = [_of_picture(target, number, len(pictures)) for target in asked.targets]
+        by_model = [one.explanations for one in found]
+        sheet = None if error else _sheet(by_model, methods, targets, names)
+        yield SheetOutcome(number, sheet, error)
+
+
+def _by_picture(streams: Sequence[Iterator[Outcome]]) -> Iterator[tuple[int, list[Outcome]]]:
+    """The outcomes of each picture, one a stream, as soon as all streams have given theirs."""
+    waiting: dict[int, dict[int, Outcome]] = {}
+    for row in zip(*streams, strict=True):
+        for which, outcome in enumerate(row):
+            waiting.setdefault(outcome.number, {})[which] = outcome
+        for number in [number for number, found in waiting.items() if len(found) == len(streams)]:
+            found = waiting.pop(number)
+            yield number, [found[which] for which in range(len(streams))]
+
+
+def _sheet(
+    by_model: Sequence[Sequence[Explanation]],
+    methods: Sequence[str],
+    targets: Sequence[Any],
+    names: Sequence[str],
+) -> Sheet:
+    """One picture's rows: models as columns, or methods for one model, or its top classes for one method."""
+    if _in_one_row(len(by_model), methods, targets):
+        return Sheet(
+            [list(by_model[0])], [f"top {target.rank}" for target in targets], [[names[0], methods[0]]]
+        )
     rows: list[list[Explanation]] = []
     labels: list[list[str]] = []
-    for i, picture in enumerate(pictures):
-        targets = [_of_picture(target, i, len(pictures)) for target in asked.targets]
-        by_model = [
-            e.explain(picture, methods, targets, [e.layer or asked.layer], asked.options, asked.smooth)
-            for e in explainers
-        ]
-        if _in_one_row(explainers, methods, targets):
-            rows.append(by_model[0])
-            labels.append([names[0], methods[0]])
+    for t, target in enumerate(targets):
+        cells = [[made[m * len(targets) + t] for made in by_model] for m in range(len(methods))]
+        if len(by_model) == 1:
+            rows.append([cell for (cell,) in cells])
+            labels.append([names[0], _target_name(target, rows[-1])])
             continue
-        for t, target in enumerate(targets):
-            cells = [[made[m * len(targets) + t] for made in by_model] for m in range(len(methods))]
-            if len(explainers) == 1:
-                rows.append([cell for (cell,) in cells])
-                labels.append([names[0], _target_name(target, rows[-1])])
-                continue
-            rows += cells
-            labels += [[method, _target_name(target, row)] for method, row in zip(methods, cells, strict=True)]
-    columns = methods if len(explainers) == 1 else list(names)
-    if _in_one_row(explainers, methods, asked.targets):
-        columns = [f"top {target.rank}" for target in asked.targets]
-    return Sheet(rows, columns, labels)
+        rows += cells
+        labels += [[method, _target_name(target, row)] for method, row in zip(methods, cells, strict=True)]
+    return Sheet(rows, list(methods if len(by_model) == 1 else names), labels)
 
 
-def _in_one_row(explainers: Sequence[Explainer], methods: Sequence[str], targets: Sequence[Any]) -> bool:
+def _in_one_row(models: int, methods: Sequence[str], targets: Sequence[Any]) -> bool:
     """Whether one model and one method are asked for several top classes."""
-    of_one = len(explainers) == len(methods) == 1 and len(targets) > 1
+    of_one = models == len(methods) == 1 and len(targets) > 1
     return of_one and all(isinstance(target, TopClass) for target in targets)
 
 
-def _of_picture(target: Any, place: int, count: int) -> Any:
-    """What is explained of the picture at ``place``, of ``count`` pictures."""
+def _of_picture(target: Any, number: int, count: int) -> Any:
+    """The target of the picture with this number, of ``count`` pictures."""
     if not isinstance(target, PerPicture):
         return target
-    return target.of(count)[place]
+    return target.of(count)[number]
 
 
 def _target_name(target: Any, row: list[Explanation]) -> str:

@@ -45,32 +45,37 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """What came of each picture, in order.
 
-    ``explain`` takes a batch, of inputs of one size; ``blank`` gives maps of NaN where the model returns nothing
+    ``explain`` takes a batch, of inputs of one size; ``blank`` gives maps of NaN where the model gives nothing
     else. With ``retry`` each picture of a batch that ends in another error is explained alone.
     """
     for batch in batches(_decoded(pictures, decoder, 2 * batch_size), batch_size):
         if isinstance(batch, Outcome):
             yield batch
             continue
-        failed: Exception | None = None
-        try:
-            explanations = explain(batch)
-        except NotFinite as error:
-            explanations, failed = blank(batch), error
-        except Exception as error:  # noqa: BLE001 - the user's model is run
-            again = retry and len(batch) > 1
-            yield from (_alone(one, explain) if again else Outcome(one.number, error=error) for one in batch)
-            continue
-        each = len(explanations) // len(batch)
-        for i, one in enumerate(batch):
-            yield Outcome(one.number, explanations[i * each : (i + 1) * each], failed)
+        explanations, failed = _explained(batch, explain, blank)
+        if explanations:
+            each = len(explanations) // len(batch)
+            for i, one in enumerate(batch):
+                yield Outcome(one.number, explanations[i * each : (i + 1) * each], failed)
+        elif retry and len(batch) > 1:
+            for one in batch:
+                found, failed = _explained([one], explain, blank)
+                yield Outcome(one.number, found, failed)
+        else:
+            yield from (Outcome(one.number, error=failed) for one in batch)
 
 
-def _alone(one: ModelInput, explain: Explain) -> Outcome:
+def _explained(
+    batch: list[ModelInput], explain: Explain, blank: Explain
+) -> tuple[list[Explanation], Exception | None]:
+    """The batch's explanations, maps of NaN with that error, or the error alone."""
     try:
-        return Outcome(one.number, explain([one]))
-    except Exception as error:  # noqa: BLE001 - it is told by whoever asked
-        return Outcome(one.number, error=error)
+        return explain(batch), None
+    except NotFinite as error:
+        failed = error
+    except Exception as error:  # noqa: BLE001 - the user's model is run
+        return [], error
+    return blank(batch), failed
 
 
 def until_finite(found: Iterable[Outcome]) -> Iterator[Outcome]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Any, Literal
-
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from camlucida.errors import OptionError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    Array = np.ndarray[Any, Any]
 
 # "auto" sees for itself; "none" says that there are no probabilities, but scores or an embedding.
 Activation = Literal["auto", "softmax", "sigmoid", "none"]
 Rule = Literal["as they are", "softmax", "sigmoid"]  # how probabilities are made of outputs
 ACTIVATIONS: tuple[Activation, ...] = ("auto", "softmax", "sigmoid", "none")
 
-Array = np.ndarray[Any, Any]
-_on_host: MutableMapping[Tensor, Array] = WeakTensorKeyDictionary()
 _LAST = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}  # by autograd's names
 # Operations that hand values on, after which the activation is looked for further down.
 _HANDED = (
@@ -69,7 +69,7 @@ def rule_of(outputs: Tensor | Array, activation: Activation = "auto", last: str 
     Numbers that lie in [0, 1] and sum to 1 are probabilities already, and so is what a sigmoid returned
     (``last``, see ``last_activation``). Others in [0, 1] may be anything: a made-up probability is none.
     """
-    values = outputs if isinstance(outputs, np.ndarray) else on_host(outputs)
+    values: Any = outputs if hasattr(outputs, "__array_interface__") else on_host(outputs)
     if activation == "none" or values.ndim != 2:
         return None
     within = is_within(values)
@@ -85,19 +85,29 @@ def rule_of(outputs: Tensor | Array, activation: Activation = "auto", last: str 
 
 def is_within(outputs: Tensor | Array) -> bool:
     """Whether all numbers lie in [0, 1], so that they may be probabilities."""
-    values = outputs if isinstance(outputs, np.ndarray) else on_host(outputs)
+    values: Any = outputs if hasattr(outputs, "__array_interface__") else on_host(outputs)
     return bool(((values >= 0) & (values <= 1)).all())
 
 
 def on_host(outputs: Tensor) -> Array:
     """Outputs (batch, classes) as an array; those on a device are copied once for all targets."""
-    array: Array | None = _on_host.get(outputs)
-    if array is None:
-        plain = outputs.detach()
-        array = (plain if plain.dtype is torch.float64 else plain.float()).cpu().numpy()
-        if outputs.device.type != "cpu":
-            _on_host[outputs] = array
+    import torch
+
+    found: Array | None = _copies().get(outputs)
+    if found is not None:
+        return found
+    plain = outputs.detach()
+    array: Array = (plain if plain.dtype is torch.float64 else plain.float()).cpu().numpy()
+    if outputs.device.type != "cpu":
+        _copies()[outputs] = array
     return array
+
+
+@cache
+def _copies() -> MutableMapping[Tensor, Array]:
+    from torch.utils.weak import WeakTensorKeyDictionary
+
+    return WeakTensorKeyDictionary()
 
 
 def by_rule(outputs: Tensor, rule: Rule) -> Tensor:
