@@ -123,6 +123,6 @@ def test_the_doctor_and_an_evaluation() -> None:
     picture, other = (diagnosis.noise_for(one) for one in (explainer, plain))
     facts, expected = dict(diagnosis.facts(explainer, picture, 1.0)), dict(diagnosis.facts(plain, other, 1.0))
     assert [facts[name] for name in ("layer", "layout")] == [expected[name] for name in ("layer", "layout")]
-    assert diagnosis.check_methods(explainer, picture, "gradcam", 1.0)
+    assert diagnosis.check_method(explainer, picture, "gradcam", 1.0)
     choice = explainer.inspector.default(picture)
     assert diagnosis.places(explainer, picture, choice)["layer4"].device.type == "cpu"

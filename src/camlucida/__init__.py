@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from camlucida.errors import CamlucidaError as CamlucidaError
     from camlucida.evaluation.api import evaluate as evaluate
+    from camlucida.evaluation.api import recommend as recommend
     from camlucida.pipeline.api import explain as explain
     from camlucida.pipeline.comparison import compare as compare
+    from camlucida.pipeline.diagnosis import doctor as doctor
     from camlucida.pipeline.explainer import Explainer as Explainer
     from camlucida.pipeline.explanation import Explanation as Explanation
     from camlucida.pipeline.sheet import Sheet as Sheet
@@ -35,14 +37,20 @@ _HOME = {
     "Sheet": "pipeline.sheet",
     "TopClass": "targets.base",
     "compare": "pipeline.comparison",
+    "doctor": "pipeline.diagnosis",
     "evaluate": "evaluation.api",
     "explain": "pipeline.api",
+    "recommend": "evaluation.api",
 }
+
+_ROOMS = ("compat", "metrics", "testbed")
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names, from the one place that has them
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"camlucida.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'camlucida' has no attribute {name!r}")
     return getattr(import_module(f"camlucida.{_HOME[name]}"), name)

@@ -21,7 +21,7 @@ ARGUMENT = re.compile(  # of Python alone
 MAKERS = ("spoken", "setting")
 # What is said of arguments that the command has not, and papers.
 OF_PYTHON = {
-    *("__init__.py", "capture/shared_copy.py", "methods/weighted.py"),
+    *("__init__.py", "capture/shared_copy.py", "methods/weighted.py", "metrics/own_maps.py"),
     *(f"pipeline/{name}.py" for name in ("api", "arguments", "settings", "explainer")),
 }
 

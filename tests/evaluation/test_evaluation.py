@@ -22,10 +22,10 @@ from camlucida.evaluation.masks import mask_of
 from camlucida.evaluation.picture_trials import MapSource
 from camlucida.evaluation.randomise import randomised
 from camlucida.evaluation.run import Evaluation, advice, evaluate, map_sources, metrics_of
-from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.evaluation.statistics import better, estimates, ranking
 from camlucida.images import Frame
 from camlucida.metrics.registry import Metric, get_metric
+from camlucida.metrics.variant_scores import RunCount, VariantScores
 from camlucida.registry import Paper
 from command import run as run_command
 
@@ -156,9 +156,9 @@ class Counting(nn.Module):
 
 def test_a_variant_is_run_once() -> None:
     seen: list[int] = []
-    net, count = Counting(zoo.resnet(), seen), Count()
+    net, count = Counting(zoo.resnet(), seen), RunCount()
     pictures = zoo.noise(4)
-    scorer = Scorer(net, lambda output: output, pictures[0], count)
+    scorer = VariantScores(net, lambda output: output, pictures[0], count)
     order = torch.tensor([0, 1, 0, 2, 2, 3, 1])
     found = scorer.logits(lambda indices: pictures[order[indices.start : indices.stop]], len(order))
     with torch.no_grad():

@@ -23,9 +23,9 @@ from camlucida.errors import LayerError, OptionError, OutputError
 from camlucida.evaluation import report
 from camlucida.evaluation.dataset import Item
 from camlucida.evaluation.evaluator import Evaluator, TensorItem
-from camlucida.evaluation.fingerprint import of_model, without_addresses
 from camlucida.evaluation.row_store import Records, what_rows_are_of
 from camlucida.evaluation.run import Evaluation, evaluate, map_sources, metrics_of
+from camlucida.models.fingerprint import of_model, without_addresses
 from command import run as run_command
 
 SMALL = Compose([Resize((64, 64)), ToTensor()])

@@ -93,6 +93,8 @@ class BatchCapture:
 
     def __getitem__(self, layer: str) -> list[LayerCapture]:
         """What was captured of a layer, for each target."""
+        if layer not in self.names:
+            raise KeyError(f"layer {layer!r} was not captured, these were: {', '.join(self.names)}")
         return self.captured[self.names.index(layer)]
 
 

@@ -54,7 +54,4 @@ def doctor(
         sys.stdout.write(f"{'probe':10}{path}\n")
     methods = list(all_methods())
     for method in tracked(methods, len(methods), "trying methods", quiet=False):
-        one = diagnosis.check_methods(explainer, picture, method, forward)
-        said = f"refused: {one.refused}" if one.refused else f"works, {one.forwards:.1f} forwards"
-        noted = f" ({', '.join(one.findings)})" if one.findings else ""
-        sys.stdout.write(f"{method:20}{said}{noted}\n")
+        sys.stdout.write(f"{diagnosis.check_method(explainer, picture, method, forward)}\n")

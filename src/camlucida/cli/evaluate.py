@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,25 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from camlucida.cli.evaluation_output import say_end, say_failed, say_next, timed
+from camlucida.cli.evaluation_output import say_end, say_next, timed
 from camlucida.cli.lists import print_table
 from camlucida.cli.model_options import ModelOptions
 from camlucida.cli.options import METHOD, check_folder, parsed_options, several
 from camlucida.cli.outputs import inputs_of
 from camlucida.cli.talk import say_note, tracked, waiting
-from camlucida.errors import CamlucidaError
 
 if TYPE_CHECKING:
     from camlucida.evaluation.dataset import Item
-    from camlucida.evaluation.evaluator import Evaluator, TensorItem
-    from camlucida.evaluation.mosaic_game import MosaicPhotos
     from camlucida.evaluation.run import Evaluation
     from camlucida.methods.registry import Method
     from camlucida.metrics.registry import Metric
     from camlucida.pipeline.explainer import Explainer
 
 
-@Parameter(name="*", group=Group("EvaluationOptions", sort_key=1))
+@Parameter(name="*", group=Group("Measuring", sort_key=1))
 @dataclass(frozen=True)
 class EvaluationOptions:
     """What is measured, and by what."""
@@ -102,10 +99,10 @@ def evaluate(
 
     out = measuring.folder(source, "evaluate")
     explainer, items, writing = _ready(source, model, measuring, options, out)
-    found, asked = _measured(explainer, items, measuring, out, measuring.layer or (None,))
+    found = _measured(explainer, items, measuring, out, measuring.layer or (None,))
     if found.rows:
         print_table(found.table())
-        for path in report.write(found, out, asked, **writing):
+        for path in report.write(found, out, found.request, **writing):
             sys.stdout.write(f"{path}\n")
     say_end(found, measuring.quiet)
 
@@ -131,17 +128,16 @@ def recommend(
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
     """
     from camlucida.evaluation import report
+    from camlucida.evaluation.api import coarsest_layers
     from camlucida.evaluation.run import advice, advice_table
-    from camlucida.layers.stages import stages
-    from camlucida.pipeline.diagnosis import noise_for
 
     out = measuring.folder(source, "recommend")
     explainer, items, writing = _ready(source, model, measuring, options, out)
-    with waiting("looking at layers", measuring.quiet), explainer.extra_inputs():
-        layers = measuring.layer or tuple(stages(explainer.inspector, noise_for(explainer))[:3])
-    found, asked = _measured(explainer, items, measuring, out, layers)
+    with waiting("looking at layers", measuring.quiet):
+        layers = measuring.layer or tuple(coarsest_layers(explainer))
+    found = _measured(explainer, items, measuring, out, layers)
     if found.rows:
-        report.write(found, out, asked, **writing)
+        report.write(found, out, found.request, **writing)
         print_table(advice_table(found))
         say_next(advice(found), model, options, measuring.quiet)
     say_end(found, measuring.quiet)
@@ -169,69 +165,29 @@ def _measured(
     measuring: EvaluationOptions,
     out: Path,
     layers: Sequence[str | None],
-) -> tuple[Evaluation, dict[str, Any]]:
-    """The evaluation, and what was asked."""
-    from camlucida.evaluation.evaluator import Evaluator
-    from camlucida.evaluation.row_store import Records, what_rows_are_of
-    from camlucida.evaluation.run import METHODS, METRICS, MOSAIC_METRICS, map_sources, metrics_of
-    from camlucida.evaluation.run import evaluate as run
+) -> Evaluation:
+    from camlucida.evaluation.api import Plan, Progress, measured
+    from camlucida.evaluation.run import METHODS, METRICS, MOSAIC_METRICS
     from camlucida.methods.registry import get_method
     from camlucida.metrics.registry import get_metric
 
-    methods = [get_method(name).name for name in measuring.method or METHODS]
-    given_metrics = measuring.metric or (MOSAIC_METRICS if measuring.grid else METRICS)
-    names = [get_metric(name).name for name in given_metrics]
-    owners: dict[str, Method | Metric] = {
-        **{name: get_method(name) for name in methods},
-        **{name: get_metric(name) for name in names},
-    }
-    given = parsed_options(measuring.option, owners)
-    sources, metrics = map_sources(methods, layers), metrics_of(names, given)
-    of_methods = {name: given[name] for name in methods}
-    evaluator = Evaluator(explainer, sources, metrics, measuring.seed, of_methods)
-    of = what_rows_are_of(explainer, measuring.seed)
-    asked = of | {
-        "ways": [str(source) for source in sources],
-        "measures": {metric.name: settings for metric, settings in metrics},
-        "options": of_methods,
-    }
-    subjects, failed = _subjects(evaluator, items, measuring, asked)
-    records = Records(out, of, metrics, of_methods)
-    if records.damaged:
-        say_note(f"{records.damaged} damaged lines of {records.path} are left out", measuring.quiet)
-    found = run(evaluator, subjects, records, partial(timed, evaluator=evaluator, quiet=measuring.quiet))
-    found.failed.update(failed)
-    return found, asked
-
-
-def _subjects(
-    evaluator: Evaluator, items: Sequence[Item], measuring: EvaluationOptions, asked: dict[str, Any]
-) -> tuple[Sequence[Any], Mapping[str, str]]:
-    """What is measured on, the pictures or mosaics of them, which ``asked`` then tells of; and what failed."""
-    if not measuring.grid:
-        evaluator.check(items)
-        return items, {}
-    cells, mosaics = _mosaics(evaluator.explainer, items, measuring)
-    asked["grid"] = {"rows": measuring.grid, "count": measuring.grids, "pictures": cells.paths}
-    return mosaics, cells.failed
-
-
-def _mosaics(
-    explainer: Explainer, items: Sequence[Item], measuring: EvaluationOptions
-) -> tuple[MosaicPhotos, list[TensorItem]]:
-    from camlucida.evaluation.mosaic_game import grids, mosaic_photos
-    from camlucida.metrics.mosaic import check_size
-
-    check_size(measuring.grid, measuring.grids)
-    track = partial(tracked, count=len(items), what="looking at pictures", quiet=measuring.quiet)
-    most = measuring.grids * measuring.grid**2
-    cells = mosaic_photos(explainer, items, most, measuring.seed, track)
-    if cells.mistaken:
-        say_note(
-            f"{len(cells.mistaken)} pictures left out, which the model takes for another class", measuring.quiet
-        )
-    try:
-        return cells, grids(cells, measuring.grid, measuring.grids, measuring.seed)
-    except CamlucidaError:
-        say_failed(cells.failed)
-        raise
+    methods = [get_method(name) for name in measuring.method or METHODS]
+    metrics = [get_metric(name) for name in measuring.metric or (MOSAIC_METRICS if measuring.grid else METRICS)]
+    chosen: list[Method | Metric] = [*methods, *metrics]
+    plan = Plan(
+        methods=[one.name for one in methods],
+        layers=layers,
+        metrics=[one.name for one in metrics],
+        options=parsed_options(measuring.option, {one.name: one for one in chosen}),
+        grid=measuring.grid,
+        grids=measuring.grids,
+        seed=measuring.seed,
+        out=out,
+    )
+    quiet = measuring.quiet
+    progress = Progress(
+        look=partial(tracked, count=len(items), what="looking at pictures", quiet=quiet),
+        measure=lambda evaluator: partial(timed, evaluator=evaluator, quiet=quiet),
+        note=partial(say_note, quiet=quiet),
+    )
+    return measured(explainer, items, plan, progress)

@@ -16,7 +16,7 @@ from camlucida.errors import CamlucidaError, LayerError, OptionError, setting
 from camlucida.evaluation.masks import mask_of
 from camlucida.evaluation.picture_trials import MapSource, PictureTrials, SharedState
 from camlucida.evaluation.randomise import randomised
-from camlucida.evaluation.scorer import Count
+from camlucida.metrics.variant_scores import RunCount
 from camlucida.models.inputs import input_size, prepare
 from camlucida.pipeline.explainer import Explainer
 
@@ -97,7 +97,7 @@ class Evaluator:
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.explainer, self.sources, self.metrics, self.seed = explainer, sources, metrics, seed
-        self.count = Count()
+        self.count = RunCount()
         self._shared = SharedState(explainer, sources, self._drawn_anew, self.count, seed, options)
         self._seconds: dict[MapSource, float] = {}
         self._copies: list[Explainer] = []
@@ -137,14 +137,14 @@ class Evaluator:
         trials = PictureTrials(
             replace(self._shared, sources=list(asked)), given.input, given.target, given.mask
         )
-        right = None if given.target is None else trials.predicted == given.target
+        right = None if given.target is None else trials.scored.predicted == given.target
         rows = []
         for source, metrics in asked.items():
             trial = trials.trial(source)
             values = {metric.name: metric.run(trial, settings) for metric, settings in metrics}
-            known = trials.probability if trials.is_probability else None
-            said = (given.path, str(source), trials.index, known, values)
-            beside = (key_of(item), trials.predicted, right, trial.logit)
+            known = trials.scored.probability if trials.scored.is_probability else None
+            said = (given.path, str(source), trials.scored.index, known, values)
+            beside = (key_of(item), trials.scored.predicted, right, trial.logit)
             rows.append(Row(*said, self._timed(trials, source), *beside))
         return rows
 

@@ -11,9 +11,9 @@ import torch
 
 from camlucida.errors import PictureError, reason_of
 from camlucida.evaluation.evaluator import TensorItem
-from camlucida.evaluation.fingerprint import fingerprint
-from camlucida.evaluation.scorer import Count, Scorer
 from camlucida.metrics.mosaic import mosaics
+from camlucida.metrics.variant_scores import RunCount, VariantScores
+from camlucida.models.fingerprint import fingerprint
 from camlucida.models.inputs import prepare
 
 if TYPE_CHECKING:
@@ -92,6 +92,6 @@ def grids(cells: MosaicPhotos, rows: int, count: int, seed: int = 0) -> list[Ten
 
 
 def _top_class(explainer: Explainer, picture: Tensor) -> int:
-    scorer = Scorer(explainer.module, explainer.adapter.logits_of, picture, Count())
+    scorer = VariantScores(explainer.module, explainer.adapter.logits_of, picture, RunCount())
     with explainer.extra_inputs():
         return int(scorer.logits(lambda _: picture[None], 1)[0].argmax())

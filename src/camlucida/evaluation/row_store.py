@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from camlucida import __version__
 from camlucida.errors import OutputError
 from camlucida.evaluation.evaluator import Row
-from camlucida.evaluation.fingerprint import of_model, without_addresses
 from camlucida.files import written_whole
+from camlucida.models.fingerprint import of_model, without_addresses
 
 if TYPE_CHECKING:
     from camlucida.evaluation.evaluator import MetricSettings

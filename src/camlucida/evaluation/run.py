@@ -31,9 +31,12 @@ Subject = Union["Item", "TensorItem"]
 Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What came of a run: rows, pictures that failed with their reasons, and variants of pictures run."""
+    """What came of a run: rows, pictures that failed with their reasons, and variants of inputs run.
+
+    ``asked`` variants were asked for, of which ``run`` were new. ``request`` says what was measured.
+    """
 
     rows: list[Row]
     metrics: list[Metric]
@@ -41,6 +44,11 @@ class Evaluation:
     failed: dict[str, str] = field(default_factory=dict)
     asked: int = 0
     run: int = 0
+    request: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        metrics = ", ".join(one.name for one in self.metrics)
+        return f"<Evaluation of {len(self.sources)} maps by {metrics}, {self.pictures} pictures>"
 
     def __str__(self) -> str:
         """The table that ``camlucida evaluate`` prints."""

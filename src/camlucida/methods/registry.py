@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 from camlucida.registry import Paper, Registered, Registry, signature_of
@@ -93,7 +92,7 @@ def method_of(
     needs, options = signature_of(function)
     if "target" in facts:
         options |= signature_of(facts["target"])[1]
-    return Method(name, function, family, needs, MappingProxyType(options), paper, **facts)
+    return Method(name, function, family, needs, options, paper, **facts)
 
 
 def method(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NotRequired, TypedDict, Unpack, get_args
 
 from camlucida.metrics.trial import Trial
@@ -77,7 +76,7 @@ def metric(
 
     def register(function: Callable[..., float]) -> Callable[..., float]:
         needs, options = signature_of(function)
-        _METRICS.add(Metric(name, function, family, needs, MappingProxyType(options), paper, **facts))
+        _METRICS.add(Metric(name, function, family, needs, options, paper, **facts))
         return function
 
     return register

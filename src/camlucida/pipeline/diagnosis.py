@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from PIL import Image
@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from camlucida.errors import CamlucidaError, setting
 from camlucida.layers.probe import responding_positions
+from camlucida.methods.registry import all_methods
+from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.device import device_and_dtype
 from camlucida.models.inputs import input_size
+from camlucida.pipeline.explainer import Explainer
+from camlucida.pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from camlucida.layers.default_layer import DefaultLayers
-    from camlucida.pipeline.explainer import Explainer
 
 _PHOTO = (640, 480)  # width and height of a picture on which preprocessing is tried
 _ROUNDS = 3
@@ -35,6 +38,38 @@ class MethodCheck:
     refused: str = ""
     findings: tuple[str, ...] = ()
     forwards: float = 0.0
+
+    def __str__(self) -> str:
+        """The line that ``camlucida doctor`` prints."""
+        codes = f" ({', '.join(self.findings)})" if self.findings else ""
+        outcome = f"refused: {self.refused}" if self.refused else f"works, {self.forwards:.1f} forwards"
+        return f"{self.method:20}{outcome}{codes}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything about one model: facts as (name, text), and what each method does on it."""
+
+    facts: list[tuple[str, str]]
+    methods: list[MethodCheck]
+
+    def __str__(self) -> str:
+        """The lines that ``camlucida doctor`` prints."""
+        lines = [f"{name:10}{text}" for name, text in self.facts]
+        return "\n".join([*lines, *map(str, self.methods)])
+
+
+def doctor(model: str | nn.Module | Explainer = DEFAULT_MODEL, **settings: Unpack[Settings]) -> Diagnosis:
+    """Everything about one model: layer, layout, custody, speed, memory, and which methods work on noise.
+
+    Raises:
+        LayerError: the model has no layer to look at.
+    """
+    explainer = model if isinstance(model, Explainer) else Explainer(model, **settings)
+    noise = noise_for(explainer)
+    forward = forward_seconds(explainer, noise)
+    known = list(facts(explainer, noise, forward))
+    return Diagnosis(known, [check_method(explainer, noise, method, forward) for method in all_methods()])
 
 
 def noise_for(explainer: Explainer) -> Tensor:
@@ -101,7 +136,7 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     )
 
 
-def check_methods(explainer: Explainer, picture: Tensor, method: str, forward: float) -> MethodCheck:
+def check_method(explainer: Explainer, picture: Tensor, method: str, forward: float) -> MethodCheck:
     """Whether a method works on this model, tried on noise, where a plain forward takes ``forward`` seconds."""
     start = time.perf_counter()
     try:

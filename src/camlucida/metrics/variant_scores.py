@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from camlucida.capture.borrow import borrowed
 from camlucida.capture.chunks import ChunkSize, in_chunks
-from camlucida.evaluation.fingerprint import fingerprint
+from camlucida.models.fingerprint import fingerprint
 from camlucida.targets.probabilities import last_activation
 
 
 @dataclass
-class Count:
+class RunCount:
     """How many variants were asked for, and how many of them were run."""
 
     asked: int = 0
@@ -24,14 +24,14 @@ class Count:
     pace: ChunkSize = field(default_factory=ChunkSize)
 
 
-class Scorer:
+class VariantScores:
     """A model on variants of one picture; what has been run once is remembered.
 
     Methods and measures share variants: the plain picture, the baseline, a map's imputations.
     """
 
     def __init__(
-        self, module: nn.Module, logits_of: Callable[[Any], Tensor], input: Tensor, count: Count
+        self, module: nn.Module, logits_of: Callable[[Any], Tensor], input: Tensor, count: RunCount
     ) -> None:
         self._module, self._logits_of, self._like, self._count = module, logits_of, input, count
         self._known: dict[bytes, Tensor] = {}
