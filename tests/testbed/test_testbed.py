@@ -279,8 +279,8 @@ def misread(fault, name: str, of: testbed.Samples, monkeypatch) -> Tensor:
     """The maps that come of a wrong layout."""
 
     class Misreading(Explainer):
-        def _readers(self, like: Tensor) -> OutputReaders:
-            right = super()._readers(like)
+        def readers(self, like: Tensor) -> OutputReaders:
+            right = super().readers(like)
             return replace(right, layout_of=lambda layer, tensor: fault(right.layout_of(layer, tensor)))
 
     monkeypatch.setattr(game, "Explainer", Misreading)

@@ -166,19 +166,6 @@ def capturing(
         yield replace(caught, captured=captured, findings=findings)
 
 
-def captured(  # the same arguments as above
-    module: nn.Module,
-    inputs: Sequence[Tensor] | Tensor,
-    layers: Sequence[str],
-    targets: Sequence[Sequence[Target]],
-    readers: OutputReaders,
-    needs: frozenset[str] = ALL_GRADIENTS,
-) -> BatchCapture:
-    """What ``capturing`` gives, to keep when the module is back: without what runs it again."""
-    with capturing(module, inputs, layers, targets, readers, needs) as capture:
-        return replace(capture, findings=lambda *_: ())
-
-
 def _run(
     module: nn.Module,
     pictures: Sequence[Tensor] | Tensor,

@@ -12,9 +12,10 @@ from camlucida.findings import Finding, memory_ended, under_autocast
 from camlucida.heatmaps.examine import findings_by_image
 from camlucida.heatmaps.smoothing import VIEWS
 from camlucida.models.inputs import ModelInput, denormalised_pixels
-from camlucida.pipeline.batch_maps import BatchMaps, PreparedModel, batch_maps
+from camlucida.pipeline.batch_maps import BatchMaps, batch_maps
 from camlucida.pipeline.explanation import Explanation
 from camlucida.pipeline.job import BatchJob
+from camlucida.pipeline.prepared_model import PreparedModel
 from camlucida.pipeline.provenance import Provenance, versions
 from camlucida.targets.resolve import caption_of
 

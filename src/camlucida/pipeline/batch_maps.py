@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,17 +17,9 @@ from camlucida.models.adapter import Adapter
 from camlucida.models.labels import check_count
 from camlucida.pipeline.job import BatchJob
 from camlucida.pipeline.maps import LayerMaps, MapKey, combine_layers, host_copies, maps_of, on_host
+from camlucida.pipeline.prepared_model import PreparedModel
 from camlucida.targets.base import Bound, ClassProbability, Contrast, Target
 from camlucida.targets.probabilities import probabilities
-
-
-@dataclass(frozen=True)
-class PreparedModel:
-    """A model to be explained. ``readers`` says how its numbers are read for inputs like the one given."""
-
-    adapter: Adapter
-    preprocess_name: str
-    readers: Callable[[Tensor], OutputReaders]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from copy import copy as shallow_copy
 from dataclasses import replace
 from functools import partial
@@ -15,17 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from camlucida.capture.borrow import borrowed
-from camlucida.capture.capture import BatchCapture, OutputReaders, captured
 from camlucida.capture.custom_layout import LayoutReader, reading_by
-from camlucida.capture.extra_inputs import add_extra_inputs, extra_inputs, rows_in_batch
 from camlucida.capture.shared_copy import refresh, shared_copy
 from camlucida.errors import CamlucidaWarning, OptionError
-from camlucida.findings import Finding
 from camlucida.heatmaps.smoothing import Smooth
 from camlucida.layers.inspector import LayerInspector
-from camlucida.layers.operation_layouts import operation_layouts
-from camlucida.methods.registry import Method
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.device import move
 from camlucida.models.inputs import (
@@ -34,26 +27,23 @@ from camlucida.models.inputs import (
     decoder_of,
     each_of,
     placed,
-    prepare,
     with_asked_preprocess,
 )
 from camlucida.models.load import load, split_layer, with_user_labels
 from camlucida.pipeline.batch import explain_batch, not_finite
-from camlucida.pipeline.batch_maps import PreparedModel
 from camlucida.pipeline.explanation import Explanation
 from camlucida.pipeline.explanations import Explanations
 from camlucida.pipeline.job import BatchJob
-from camlucida.pipeline.request import Request, requested
+from camlucida.pipeline.prepared_model import PreparedModel
+from camlucida.pipeline.request import Layers, Methods, Request, requested
 from camlucida.pipeline.settings import Options, cache_key, check_batch_size
 from camlucida.pipeline.stream import Outcome, inputs_at_once, outcomes, raised, skipped, until_finite
 from camlucida.targets.probabilities import Activation, checked_activation
 
 OnError = Literal["raise", "skip"]
-Methods = str | Method | Sequence[str | Method]
-Layers = str | nn.Module | Sequence[str | nn.Module | None] | None
 
 
-class Explainer:
+class Explainer(PreparedModel):
     """A model made ready once, to explain many pictures.
 
     Args:
@@ -195,113 +185,21 @@ class Explainer:
             pictures = as_list(pictures)  # whose number says which tensors have a row for each
         count = len(pictures) if isinstance(pictures, list) else None
         request = requested(self.adapter, self._original, (methods, targets, layers), options, smooth, count)
-        model = PreparedModel(self.adapter, self.preprocess_name, self._readers)
-        explain = partial(self._explain_batch, model, request, count or 1)
-        blank = partial(self._blank, model, request)
+        explain, blank = partial(self._explain_batch, request, count or 1), partial(self._blank, request)
         size = inputs_at_once(self.batch_size, "aug" in request.smooth)
         decoder = decoder_of(self.adapter, self.preprocess)
         return until_finite(outcomes(each_of(pictures), decoder, explain, blank, size, retry))
 
-    def _explain_batch(
-        self, model: PreparedModel, request: Request, count: int, decoded: list[ModelInput]
-    ) -> list[Explanation]:
+    def _explain_batch(self, request: Request, count: int, decoded: list[ModelInput]) -> list[Explanation]:
         """The explanations of one batch, of ``count`` pictures in all."""
-        job = self._at_layers(BatchJob([placed(one, self.adapter) for one in decoded], request), count)
+        job = self.at_layers(BatchJob([placed(one, self.adapter) for one in decoded], request), count)
         with self.extra_inputs(count):
-            return explain_batch(model, job, self.batch_size)
+            return explain_batch(self, job, self.batch_size)
 
-    def _blank(self, model: PreparedModel, request: Request, batch: list[ModelInput]) -> list[Explanation]:
+    def _blank(self, request: Request, batch: list[ModelInput]) -> list[Explanation]:
         """Maps of NaN for a batch."""
         names = [self.layer_names(layer, placed(batch[0], self.adapter).tensor) for layer in request.layers]
-        return not_finite(model, BatchJob(batch, request, names))
-
-    def _at_layers(self, job: BatchJob, count: int) -> BatchJob:
-        """The job with its layers found, and what there is to know of them."""
-        like, asked = job.inputs[0].tensor, [layer or self._asked_layer for layer in job.request.layers]
-        with self.extra_inputs(count), rows_in_batch([job.inputs[0].number]):
-            names = [self.layer_names(layer, like) for layer in asked]
-        chosen = [layer for named, layer in zip(asked, names, strict=True) if named is None]
-        job = replace(job, layers=names, parts=frozenset(layer for layer in chosen if len(layer) > 1))
-        with self.extra_inputs(count), rows_in_batch([job.inputs[0].number]):  # now as the model can be run
-            return replace(
-                job, layer_findings=self._findings(job, {name for layer in chosen for name in layer})
-            )
-
-    def _findings(self, job: BatchJob, chosen: set[str]) -> dict[str, tuple[Finding, ...]]:
-        """What there is to know of the job's layers, of which ``chosen`` are the default."""
-        like, needs = job.inputs[0].tensor, job.request.needs
-        by_default = [name for name in job.names if name in chosen]
-        named = [name for name in job.names if name not in chosen]
-        findings = self.inspector.verify(by_default, like, needs)
-        return findings | self.inspector.verify(named, like, needs, chosen=False)
-
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        """While entered, the model stays borrowed, so that many calls cost no more than one.
-
-        The model is given back at the end exactly as it was; until then it is in evaluation mode, and no other
-        thread explains anything.
-        """
-        with borrowed(self.module):
-            add_extra_inputs(self.module)
-            yield
-
-    def capture(
-        self, inputs: Any, layers: Layers = (None,), targets: Any = (None,), *, gradients: bool = True
-    ) -> BatchCapture:
-        """The model's outputs, and the activations and gradients of layers, for one batch.
-
-        ``inputs`` are pictures or float tensors as for ``explain``, of one input size. Of the result,
-        ``outputs`` are the logits (batch, classes), and ``capture["layer4"][t]`` has the ``activations`` and,
-        for target t, the ``gradients`` of a layer, (batch, channels, height, width) whatever the network.
-
-        Raises:
-            CamlucidaError: something given does not exist or does not fit.
-        """
-        pictures = as_list(inputs)
-        request = requested(
-            self.adapter,
-            self._original,
-            ("hirescam" if gradients else "eigencam", targets, layers),
-            None,
-            (),
-            len(pictures),
-        )
-        prepared = [
-            replace(prepare(one, self.adapter, self.preprocess), number=i) for i, one in enumerate(pictures)
-        ]
-        job = self._at_layers(BatchJob(prepared, request), len(pictures))
-        tensors = job.tensors()
-        with self.extra_inputs(len(pictures)):
-            rows = job.targets(self.adapter.activation)
-            return captured(self.module, tensors, job.names, rows, self._readers(tensors[0]), request.needs)
-
-    @property
-    def title(self) -> str:
-        """The model, and the layer if one was asked for."""
-        return f"{self.adapter.name}#{self._asked_layer}" if self._asked_layer else self.adapter.name
-
-    @property
-    def layer(self) -> str | None:
-        """The layer named with the model, None for its default."""
-        return self._asked_layer
-
-    def __repr__(self) -> str:
-        place = next((f", {one.device}" for one in self.module.parameters()), "")
-        return f"<Explainer of {self.title}, {self.adapter.weights} weights{place}>"
-
-    def layer_names(self, name: str | None, tensor: Tensor) -> tuple[str, ...]:
-        """The layers in ``name``, which may be "a+b"; for None the model's default, found out once.
-
-        ``tensor`` is an input (channels, height, width) to run the model on.
-
-        Raises:
-            LayerError: there is no such layer, or no default.
-        """
-        name = name or self._asked_layer
-        if name is None:
-            return tuple(self.inspector.default(tensor).verdicts)
-        return self.inspector.named(name)
+        return not_finite(self, BatchJob(batch, request, names))
 
     def with_module(self, module: nn.Module, layer: str | None, read: LayoutReader | None) -> Explainer:
         """The same for a module of the same build; ``layer`` is its default, ``read`` reads its layers."""
@@ -310,15 +208,6 @@ class Explainer:
         twin.inspector = LayerInspector(module, self.adapter.logits_of, None, read)
         twin._asked_layer = layer
         return twin
-
-    def extra_inputs(self, pictures: int = 1) -> AbstractContextManager[None]:
-        """While entered, the model gets its extra arguments for so many ``pictures``."""
-        return extra_inputs(self.module, *self._extra, pictures, self.inspector.manner.recording)
-
-    def _readers(self, like: Tensor) -> OutputReaders:
-        layout_of, grid_of = partial(self.inspector.layout_of, like), operation_layouts(self.inspector, like)
-        single, strides = self.inspector.manner.single, self.inspector.strides
-        return OutputReaders(self.adapter.logits_of, layout_of, grid_of, single=single, strides=strides)
 
 
 def _warn(outcome: Outcome) -> None:

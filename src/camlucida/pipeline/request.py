@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from camlucida.pipeline.settings import Options
 
 
+Methods = str | Method | Sequence[str | Method]
+Layers = str | nn.Module | Sequence[str | nn.Module | None] | None
+
+
 @dataclass(frozen=True)
 class Request:
     """``targets`` give the target of the image with a number; ``layers`` are names, None for the default."""

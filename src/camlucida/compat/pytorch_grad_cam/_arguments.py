@@ -20,14 +20,6 @@ from camlucida.images import Size
 PeerTarget = Callable[[Any], Tensor]  # what the model returns for one picture → one number
 
 
-class UnclearError(LayerError):
-    """What layer ``name`` returns is read in more than one way."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"layer {name!r} is read in more than one way: give a reshape_transform")
-        self.name = name
-
-
 @dataclass(frozen=True)
 class Chosen:
     """A target of the peer's kind, fixed."""

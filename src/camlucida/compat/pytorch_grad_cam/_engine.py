@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import wraps
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlucida.capture.custom_layout import reading_by
+from camlucida.capture.custom_layout import CustomLayout, reading_by
 from camlucida.capture.layout import Layout
 from camlucida.capture.logits import logits_of
-from camlucida.compat.pytorch_grad_cam._arguments import Asked, UnclearError, is_channels_second, names_of
+from camlucida.compat.pytorch_grad_cam._arguments import Asked, is_channels_second, names_of
 from camlucida.compat.pytorch_grad_cam._messages import warn
-from camlucida.errors import ModelError, PictureError
-from camlucida.heatmaps.examine import examine
+from camlucida.errors import LayerError, ModelError, PictureError, is_out_of_memory
+from camlucida.heatmaps.examine import examine, findings_by_image
 from camlucida.images import Size
-from camlucida.methods.registry import Method
+from camlucida.layers.inspector import LayerInspector
+from camlucida.methods.registry import Method, method_of
 from camlucida.pipeline.explainer import Explainer
-from camlucida.registry import Paper
+from camlucida.pipeline.maps import LayerMaps, maps_of, on_host
 from camlucida.targets.base import PerPicture
 
 if TYPE_CHECKING:
+    from camlucida.capture.capture import BatchCapture
     from camlucida.compat.pytorch_grad_cam._formulas import Array
-    from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
     from camlucida.findings import Finding
-    from camlucida.pipeline.explanation import Explanation
 
 _ADVICE = "explain another class, or look at its map uncut, by camlucida.Explainer"  # here there is no colormap
 _WORTH_A_WARNING = ("negative-only", "zero-gradient", "constant", "not-finite", "eigen-smooth-not-applied")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a call: the maps, activations and gradients of each layer, and the scores (batch,)."""
+
+    maps: list[LayerMaps] = field(default_factory=list)
+    activations: list[Tensor] = field(default_factory=list)
+    gradients: list[Tensor] = field(default_factory=list)
+    scores: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 class Engine:
@@ -41,107 +50,87 @@ class Engine:
         self, model: nn.Module, layers: Sequence[nn.Module], reshape: Callable[[Tensor], Tensor] | None
     ) -> None:
         self._explainer = Explainer(model, cache=False)
-        self._explainer.adapter = replace(self._explainer.adapter, logits_of=as_it_is)
-        self.names: list[str | None] = [*names_of(layers, self._explainer.module)]
         self.module = self._explainer.module
-        self._found: dict[tuple[str, Size], Layout] = {}
-        self._prober = self._explainer.with_module(self.module, None, None)
-        self._explainer = self._explainer.with_module(self.module, None, reading_by(reshape) or self._read)
+        self.names: list[str | None] = [*names_of(layers, self.module)]
+        self._inspector = LayerInspector(self.module, as_it_is)
+        self._like = torch.empty(0)
+        reader = reading_by(reshape) or self._layout
+        self._explainer.adapter = replace(self._explainer.adapter, logits_of=as_it_is)
+        self._explainer.inspector = LayerInspector(self.module, as_it_is, None, reader)
 
     def run(
-        self,
-        pictures: Tensor,
-        asked: Sequence[Asked],
-        method: tuple[Method, Mapping[str, Any]],
-        eigen: bool,
-        kept: ActivationsAndGradients,
-    ) -> list[Explanation]:
-        """Explanations in the order pictures × layers; ``kept`` gets what the method has seen."""
-        entry, options = method
-        if pictures.ndim != 4:
+        self, inputs: Tensor, asked: Sequence[Asked], method: Method, options: Mapping[str, Any], eigen: bool
+    ) -> Found:
+        """What the method sees and makes of the inputs (batch, channels, height, width)."""
+        if inputs.ndim != 4:
             raise PictureError(
-                f"pictures are (batch, channels, height, width), got {tuple(pictures.shape)}: explain volumes "
+                f"pictures are (batch, channels, height, width), got {tuple(inputs.shape)}: explain volumes "
                 "with pytorch-grad-cam itself"
             )
         for one in asked:
-            one.scored = set(entry.needs) != {"activations"}
-        self._explainer.batch_size = len(pictures)
-        while True:
-            kept.clear()
-            try:
-                found = self._explainer.explain(
-                    pictures,
-                    [_recording(entry, kept)],
-                    [PerPicture(asked)],
-                    self.names,
-                    {entry.name: options},
-                    ("eigen",) if eigen else (),
+            one.scored = set(method.needs) != {"activations"}
+        self._like = inputs[0]
+        names = (self.names[:1] or [None]) if method.scope == "network" else self.names
+        request = ([method], [PerPicture(asked)], list(dict.fromkeys(names)), {method.name: options})
+        try:
+            with self._explainer.capturing(inputs, *request) as (job, capture):
+                maps = on_host(maps_of(capture, job.request.methods, job.target_rows, eigen))
+                return _found(
+                    capture, maps, [str(name or job.names[0]) for name in names], job.target_rows[0][0]
                 )
-            except UnclearError as error:  # then the probe shall say
-                self._probe(error.name, pictures[0])
-            else:
-                break
-        kept.activations = self._by_layer(kept.activations, len(pictures))
-        kept.gradients = self._by_layer(kept.gradients, len(pictures))
-        return found
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        raise ModelError("the device's memory ended on the way: give fewer pictures at once")
 
-    def _read(self, name: str, tensor: Tensor, size: Size) -> Layout:
-        """Where its shape leaves no doubt, what the layer returns; else what the probe has said."""
+    def _layout(self, name: str, tensor: Tensor, size: Size) -> Layout | CustomLayout:
+        """The layout that a layer's output can only have by its shape, else the one that the probe finds."""
         shape = tuple(tensor.shape)
         if is_channels_second(shape, size):
             return Layout("NCHW", (shape[2], shape[3]))
-        if (name, size) not in self._found:
-            raise UnclearError(name)
-        return self._found[name, size]
-
-    def _probe(self, name: str, picture: Tensor) -> None:
-        verdict = self._prober.inspector.verdict_of(name, picture)
+        verdict = self._inspector.verdict_of(name, self._like)
         if verdict is None:
-            raise UnclearError(name)
-        self._found[name, (int(picture.shape[-2]), int(picture.shape[-1]))] = verdict.layout
-
-    def _by_layer(self, seen: list[Tensor], pictures: int) -> list[Tensor]:
-        """One tensor a target layer of all pictures, which were explained in parts where memory ended."""
-        if not seen:
-            return []
-        names = list(dict.fromkeys(self.names))
-        whole = {name: _joined(seen[place :: len(names)]) for place, name in enumerate(names)}
-        if any(len(one) != pictures for one in whole.values()):
-            raise ModelError("the device's memory ended on the way: give fewer pictures at once")
-        return [whole[name] for name in self.names]
+            raise LayerError(f"layer {name!r} is read in more than one way: give a reshape_transform")
+        return verdict.layout
 
 
-def captured(needs: Sequence[str]) -> Method:
-    """A method that is there for what it sees."""
-    return Method(
-        name="own",
-        function=(lambda activations, gradients: activations)
-        if len(needs) > 1
-        else (lambda activations: activations),
-        family="own",
-        needs=tuple(needs),
-        options={},
-        paper=Paper("", 0, "", ""),
-        returns="contributions",
-        signed=True,
-        cost="1 forward",
+def _found(
+    capture: BatchCapture, maps: Mapping[tuple[int, int, int], LayerMaps], names: Sequence[str], row: int
+) -> Found:
+    """By target layer, one of which may be named twice."""
+    places = [list(capture.names).index(name) for name in names]
+    captured = [capture.captured[place][row] for place in places]
+    return Found(
+        [maps[place, 0, 0] for place in places],
+        [one.activations.cpu() for one in captured],
+        [one.gradients.cpu() for one in captured if one.gradients is not None],
+        capture.scores[0].cpu(),
     )
 
 
-def stacked(found: Sequence[Explanation], count: int) -> list[Array]:
-    """For each layer its raw maps (``count``, height, width)."""
-    layers = len(found) // count
-    return [np.stack([one.heatmap.numpy() for one in found[place::layers]]) for place in range(layers)]
+def _activations(activations: Tensor) -> Tensor:
+    return activations
 
 
-def warn_of(found: Sequence[Explanation]) -> None:
-    """Say why maps are blank."""
-    _warn([finding for one in found for finding in one.health])
+def _with_gradients(activations: Tensor, gradients: Tensor) -> Tensor:
+    del gradients
+    return activations
+
+
+# For classes of the user's own, with and without gradients: methods that are there for what is captured.
+SEEN = {False: method_of(_activations, "own"), True: method_of(_with_gradients, "own")}
+
+
+def warn_of(maps: Sequence[LayerMaps]) -> None:
+    """Say why a method's maps are blank."""
+    for one in maps:
+        rows = zip(one.heatmaps, findings_by_image(one.flags, len(one.heatmaps)), strict=True)
+        _warn([finding for heatmap, own in rows for finding in (*own, *examine(heatmap))])
 
 
 def warn_of_maps(raw: Sequence[Array]) -> None:
     """Say why raw maps, (batch, height, width) a layer, are blank."""
-    _warn([finding for maps in raw for one in maps for finding in examine(torch.from_numpy(np.asarray(one)))])
+    warn_of([LayerMaps(torch.from_numpy(np.asarray(one))) for one in raw])
 
 
 def _warn(findings: Sequence[Finding]) -> None:
@@ -151,7 +140,7 @@ def _warn(findings: Sequence[Finding]) -> None:
 
 def as_it_is(output: Any) -> Tensor:
     """What targets are given: a tensor whatever its axes, else the logits in it."""
-    if isinstance(output, Sequence) and output and isinstance(output[0], Mapping):
+    if isinstance(output, Sequence) and output and hasattr(output[0], "keys"):
         raise ModelError(
             "the model returned a list with boxes for each picture, and camlucida explains classifiers: "
             "explain detectors with pytorch-grad-cam itself"
@@ -167,23 +156,3 @@ def as_it_is(output: Any) -> Tensor:
             f"targets are given what the model returns for a picture, and it returned {type(output).__name__}: "
             "wrap it in a module whose forward returns a tensor"
         ) from None
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu()
-
-
-def _recording(entry: Method, kept: ActivationsAndGradients) -> Method:
-    """The method, which leaves behind what it has seen of each layer."""
-
-    @wraps(entry.function)
-    def function(*fields: Any, **options: Any) -> Any:
-        result = entry.function(*fields, **options)
-        seen = dict(zip(entry.needs, fields, strict=True))
-        if "activations" in seen:
-            kept.activations.append(seen["activations"])
-        if "gradients" in seen:
-            kept.gradients.append(seen["gradients"])
-        return result
-
-    return replace(entry, function=function)

@@ -55,5 +55,10 @@ class AblationCAM(BaseCAM):
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: Targets, eigen_smooth: bool) -> list[Array]:
         """As for all methods; the peer divides by the score and not by its magnitude."""
         if self.strict_parity:
-            self._found = [replace(one, heatmap=-one.heatmap) if one.score < 0 else one for one in self._found]
+            turned = self._found.scores < 0
+            maps = [
+                replace(one, heatmaps=one.heatmaps.where(~turned[:, None, None], -one.heatmaps))
+                for one in self._found.maps
+            ]
+            self._found = replace(self._found, maps=maps)
         return super().compute_cam_per_layer(input_tensor, targets, eigen_smooth)

@@ -19,7 +19,7 @@ from camlucida.compat.pytorch_grad_cam._arguments import (
     in_older_order,
     of_older_releases,
 )
-from camlucida.compat.pytorch_grad_cam._engine import Engine, captured, stacked, warn_of, warn_of_maps
+from camlucida.compat.pytorch_grad_cam._engine import SEEN, Engine, Found, warn_of, warn_of_maps
 from camlucida.compat.pytorch_grad_cam._formulas import Array, Peer, contributions_of, projection, weights_in
 from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
@@ -28,7 +28,6 @@ from camlucida.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_pr
 from camlucida.errors import OptionError
 from camlucida.heatmaps.smoothing import merge, views
 from camlucida.methods import registry
-from camlucida.pipeline.explanation import Explanation
 
 Targets = Sequence[PeerTarget | Later]
 
@@ -86,7 +85,7 @@ class BaseCAM:
         self.outputs: Tensor | None = None
         self.activations_and_grads = ActivationsAndGradients(model, self.target_layers, reshape)
         self._engine = Engine(self.model, self.target_layers, reshape)
-        self._found: list[Explanation] = []
+        self._found = Found()
 
     @property
     def device(self) -> torch.device:
@@ -154,8 +153,8 @@ class BaseCAM:
                 )
             warn_of_maps(raw)
         else:
-            raw = stacked(self._found, len(input_tensor))
-            warn_of(self._found)
+            raw = [one.heatmaps.numpy() for one in self._found.maps]
+            warn_of(self._found.maps)
         return [
             scale_cam_image(np.maximum(one, 0), size, strict_parity=self.strict_parity)[:, None] for one in raw
         ]
@@ -231,15 +230,11 @@ class BaseCAM:
 
     def _run(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         own = self._is_own(eigen_smooth)
-        needs = ("activations", "gradients")[: 1 + self.uses_gradients]
-        entry = captured(needs) if own else registry.get_method(self.method)
-        self._found = self._engine.run(
-            input_tensor,
-            asked,
-            (entry, {} if own else self.options),
-            eigen_smooth and not own,
-            self.activations_and_grads,
-        )
+        method = SEEN[self.uses_gradients] if own else registry.get_method(self.method)
+        options = {} if own else self.options
+        self._found = self._engine.run(input_tensor, asked, method, options, eigen_smooth and not own)
+        self.activations_and_grads.activations = self._found.activations
+        self.activations_and_grads.gradients = self._found.gradients
         self.outputs = torch.stack([one.output for one in asked if one.output is not None])
         targets = [one.chosen for one in asked if one.chosen]
         return self.aggregate_multi_layers(self.compute_cam_per_layer(input_tensor, targets, eigen_smooth))
