@@ -24,5 +24,7 @@ def install() -> None:
             "the real pytorch_grad_cam has been imported already, and objects of both would mix: call "
             "camlucida.compat.install() before anything imports it"
         )
-    found = [package, *(import_module(one.name) for one in walk_packages(package.__path__, f"{own}."))]
-    sys.modules.update({name + module.__name__.removeprefix(own): module for module in found})
+    for one in walk_packages(package.__path__, f"{own}."):
+        import_module(one.name)
+    found = {path: module for path, module in sys.modules.items() if f"{path}.".startswith(f"{own}.")}
+    sys.modules.update({name + path.removeprefix(own): module for path, module in found.items()})

@@ -5,34 +5,62 @@ wrong this one is right; ``strict_parity=True`` asks for its numbers. The page "
 the documentation lists every difference.
 """
 
-from camlucida.compat.pytorch_grad_cam.ablation_cam import AblationCAM
-from camlucida.compat.pytorch_grad_cam.ablation_layer import (
+import sys
+from types import ModuleType
+
+from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
+from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
+from camlucida.compat.pytorch_grad_cam.cams import (
+    FEM,
+    KPCA_CAM,
+    AblationCAM,
     AblationLayer,
     AblationLayerFasterRCNN,
     AblationLayerVit,
+    EigenCAM,
+    EigenGradCAM,
+    FullGrad,
+    GradCAM,
+    GradCAMElementWise,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    RandomCAM,
+    ScoreCAM,
+    SegEigenCAM,
+    ShapleyCAM,
+    XGradCAM,
 )
-from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
-from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
-from camlucida.compat.pytorch_grad_cam.eigen_cam import EigenCAM
-from camlucida.compat.pytorch_grad_cam.eigen_grad_cam import EigenGradCAM
-from camlucida.compat.pytorch_grad_cam.fem import FEM
-from camlucida.compat.pytorch_grad_cam.finer_cam import FinerCAM
-from camlucida.compat.pytorch_grad_cam.fullgrad_cam import FullGrad
-from camlucida.compat.pytorch_grad_cam.grad_cam import GradCAM
-from camlucida.compat.pytorch_grad_cam.grad_cam_elementwise import GradCAMElementWise
-from camlucida.compat.pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
-from camlucida.compat.pytorch_grad_cam.hirescam import HiResCAM
-from camlucida.compat.pytorch_grad_cam.kpca_cam import KPCA_CAM
-from camlucida.compat.pytorch_grad_cam.layer_cam import LayerCAM
 from camlucida.compat.pytorch_grad_cam.metrics import cam_mult_image, road  # noqa: F401 - as metrics.…
-from camlucida.compat.pytorch_grad_cam.random_cam import RandomCAM
-from camlucida.compat.pytorch_grad_cam.refine_cam import RefineCAM
-from camlucida.compat.pytorch_grad_cam.score_cam import ScoreCAM
-from camlucida.compat.pytorch_grad_cam.seg_eigen_cam import SegEigenCAM
-from camlucida.compat.pytorch_grad_cam.shapley_cam import ShapleyCAM
 from camlucida.compat.pytorch_grad_cam.utils import find_layers, reshape_transforms  # noqa: F401 - as utils.…
-from camlucida.compat.pytorch_grad_cam.xgrad_cam import XGradCAM
+from camlucida.compat.pytorch_grad_cam.wrapped_cams import FinerCAM, RefineCAM
 from camlucida.errors import OptionError
+
+_PATHS = {  # the peer's modules, each of the classes that it has there
+    "ablation_cam": ("AblationCAM",),
+    "ablation_layer": ("AblationLayer", "AblationLayerVit", "AblationLayerFasterRCNN"),
+    "eigen_cam": ("EigenCAM",),
+    "eigen_grad_cam": ("EigenGradCAM",),
+    "fem": ("FEM",),
+    "finer_cam": ("FinerCAM",),
+    "fullgrad_cam": ("FullGrad",),
+    "grad_cam": ("GradCAM",),
+    "grad_cam_elementwise": ("GradCAMElementWise",),
+    "grad_cam_plusplus": ("GradCAMPlusPlus",),
+    "hirescam": ("HiResCAM",),
+    "kpca_cam": ("KPCA_CAM",),
+    "layer_cam": ("LayerCAM",),
+    "random_cam": ("RandomCAM",),
+    "refine_cam": ("RefineCAM",),
+    "score_cam": ("ScoreCAM",),
+    "seg_eigen_cam": ("SegEigenCAM",),
+    "shapley_cam": ("ShapleyCAM",),
+    "xgrad_cam": ("XGradCAM",),
+}
+for _path, _names in _PATHS.items():
+    _module = ModuleType(f"{__name__}.{_path}", f"{' and '.join(_names)}, as pytorch-grad-cam has it.")
+    vars(_module).update({name: globals()[name] for name in _names})
+    globals()[_path] = sys.modules[_module.__name__] = _module
 
 __all__ = [
     "FEM",
