@@ -26,9 +26,9 @@ NO_PAPER = Paper("", 0, "", "")
 class Method(Registered):
     """All that is known of a method.
 
-    ``returns`` says whether the function gives contributions (batch, channels, *positions), which the
+    ``returns`` says whether the function gives contributions (batch, channels, positions …), which the
     shared reducer sums over channels; weights (batch, targets, channels) for all targets at once, by which
-    the activations are multiplied to that end; or a heatmap (batch, *positions) of its own. ``signed`` says
+    the activations are multiplied to that end; or a heatmap (batch, positions …) of its own. ``signed`` says
     whether values below zero mean evidence against. ``scope`` is a layer, or the whole network, whose maps are
     of no layer. ``classless`` methods do not look at the class; ``control`` ones know nothing of the model.
     ``fusion`` is how the maps of several layers become one. ``target`` derives the target that the method

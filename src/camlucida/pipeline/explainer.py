@@ -128,7 +128,7 @@ class Explainer(PreparedModel):
             pictures: one or several of: path, bytes, open file, PIL picture, uint8 array (height, width[,
                 channels]), or float tensor (channels, height, width), which is the model's input as it is. A
                 float tensor (batch, channels, height, width) is a batch of those; a folder or a pattern such
-                as "cats/*.jpg" is the pictures in it; a generator is read as it goes.
+                as ``cats/*.jpg`` is the pictures in it; a generator is read as it goes.
             methods: names that ``camlucida methods`` lists, or a ``Method`` of your own.
             targets: None for the top class, a class index or name, a Target, a callable, or PerPicture.
             layers: names or modules; "a+b" is the mean of both layers' maps, each scaled to its largest
