@@ -58,11 +58,11 @@ def _leaderboard(report: dict[str, Any]) -> str:
         "Every method on the testbed's four networks, whose pictures show one form among distractors, and on "
         "EfficientNet-Lite0 with bundled photos: on mosaics of four, where the class lies in a known cell "
         "(`grid`), and as they are (`photos`). Each at the network's default layer.\n\n"
-        "Ranks are the mean over what stands above each table; ✓ marks what the best one is not better than "
-        "by more than chance, by any of them, the choice of the best among so many being part of the test. "
-        "`≈floor` marks a number that is not better than each floor (a random map, a spot in the centre, the "
-        "picture's edges) by more than chance. Behind each number is its 95 % interval over pictures; "
-        "`(2 without)` counts pictures without a number, such as of a blank map.\n\n"
+        "Ranks are means over the metrics named above each table; ✓ marks methods that do not differ "
+        "significantly from the best one by any of them, where the choice of the best among so many is part of "
+        "the test. `≈control` marks a number that is not significantly better than each control (a random map, a "
+        "centred spot, the picture's edges). Behind each number is its 95 % interval over pictures; `(2 without)` "
+        "counts pictures without a number, such as those with a blank map.\n\n"
         "The testbed's networks were trained so that only positions on the form speak for its class: "
         "localisation there says whether maps are read and computed rightly, more than which method finds "
         "objects. That is what `grid` is for.\n\n## Highest over all boards, by rank on each\n\n"
@@ -95,7 +95,7 @@ def _board(board: dict[str, Any]) -> str:
     names = list(ways[0][1]["measures"])
     head = [f"{name} {ARROW[get_metric(name).better]}" for name in names]
     rows = [
-        [f"`{way}`", _rank(told) if "rank" in told else "floor"]
+        [f"`{way}`", _rank(told) if "rank" in told else "control"]
         + [_cell(told["measures"][name], pictures) for name in names]
         for way, told in ways
     ]

@@ -38,8 +38,8 @@ def test_a_board_is_sorted_with_floors_at_the_end() -> None:
     text = tables._leaderboard(REPORT)
     rows = [line for line in text.partition("## one")[2].partition("## two")[0].splitlines() if "| `" in line]
     assert [row.split("`")[1] for row in rows] == ["a", "b", "c", "edges"]
-    assert rows[0] == "| `a` | 1.0 ✓ | 0.500 [0.400, 0.600] ≈floor |"
-    assert rows[-1] == "| `edges` | floor | 0.500 [0.400, 0.600] |"
+    assert rows[0] == "| `a` | 1.0 ✓ | 0.500 [0.400, 0.600] ≈control |"
+    assert rows[-1] == "| `edges` | control | 0.500 [0.400, 0.600] |"
     assert "deletion ↓" in text
     assert "`cam` is refused here: no linear layer." in text
 

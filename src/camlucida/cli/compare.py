@@ -31,7 +31,7 @@ def compare(
     options: ModelOptions = ModelOptions(),
     result: Result = Result(),
 ) -> None:
-    """Lay models, methods and classes side by side, a contact sheet for each picture.
+    """Compare models, methods and classes side by side, one contact sheet per picture.
 
     Prints the file name of each sheet, `<picture>-compare.png`.
 
@@ -41,9 +41,9 @@ def compare(
         Picture files, or folders of them; - reads one from standard input.
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory; `name@checkpoint` names weights.
-        Repeat it for several.
+        Repeat for several.
     tutorial
-        The tutorial's four models at its layers: ResNet-50, ViT-B/16, Swin-B and ConvNeXt-B.
+        Use the tutorial's four models: ResNet-50, ViT-B/16, Swin-B and ConvNeXt-B.
     """
     from camlucida.models.bundled import DEFAULT_MODEL
 

@@ -21,10 +21,10 @@ def doctor(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     options: ModelOptions = ModelOptions(),
 ) -> None:
-    """Everything about one model on one page: layer, layout, custody, speed, memory, and which methods work.
+    """Check one model: default layer, layout, custody, speed, memory, and which methods work.
 
-    Methods are tried on noise. Draws which place each position of the default layer answers to: left as it
-    should be, right as the probe found it.
+    Methods run on noise. Also draws which part of the input each position of the default layer responds to:
+    expected on the left, probed on the right.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def doctor(
     out
         The folder for the probe's picture.
     overwrite
-        Replace a file of that name that camlucida did not write as well.
+        Also replace a file of that name that camlucida did not write.
     """
     from camlucida.files import save_picture
     from camlucida.images.probe_picture import places_picture

@@ -1,4 +1,4 @@
-"""``camlucida evaluate`` and ``recommend``: which maps can be trusted."""
+"""``camlucida evaluate`` and ``recommend``."""
 
 from __future__ import annotations
 
@@ -29,36 +29,35 @@ if TYPE_CHECKING:
 @Parameter(name="*", group=Group("Measuring", sort_key=1))
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is measured, and by what."""
+    """Methods, metrics and data of an evaluation."""
 
     method: Annotated[tuple[str, ...], METHOD] = ()
-    """What `camlucida methods` lists; seven that take one forward unless said. Repeat it for several."""
+    """A method from `camlucida methods` (default: seven that take one forward). Repeat for several."""
 
     layer: Annotated[tuple[str, ...], several("LAYER")] = ()
-    """A layer that `camlucida layers` lists; repeat it for several."""
+    """A layer from `camlucida layers`. Repeat for several."""
 
     metric: Annotated[tuple[str, ...], several("METRIC")] = ()
-    """See `camlucida metrics`; deletion, insertion and road_combined unless said, on grids energy_inside."""
+    """From `camlucida metrics` (default: deletion, insertion and road_combined; on grids energy_inside)."""
 
     option: Annotated[tuple[str, ...], several("NAME.OPTION=VALUE")] = ()
-    """An option of a method or a metric, such as `deletion.steps=64`. Repeat it for several."""
+    """An option of a method or a metric, such as `deletion.steps=64`. Repeat for several."""
 
     masks: Path | None = None
-    """A folder with a picture of the same name for each, white where the object is."""
+    """Folder of masks: for each picture one of the same name, white where the object is."""
 
     grid: int = 0
-    """Measure on mosaics of N × N of the pictures, in which it is known where the class is (GridPG): give
-    pictures of one object each, of N × N classes or more. Those that the model mistakes are left out."""
+    """Evaluate on mosaics of N × N pictures, where the position of each class is known (GridPG). Give
+    pictures of one object each, from at least N × N classes; misclassified ones are left out."""
 
     grids: int = 100
-    """How many such mosaics."""
+    """Number of mosaics."""
 
     seed: int = 0
-    """For whatever is drawn by chance: noise, floors, intervals."""
+    """Seed of everything random: noise, controls, intervals."""
 
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None
-    """A folder; results/NAME-evaluate, -grid or -recommend unless said. What is known there is not measured
-    again."""
+    """Folder for the results (default: results/NAME-evaluate, -grid or -recommend). Rows in it are reused."""
 
     def folder(self, source: Path, command: str) -> Path:
         """Where results go."""
@@ -68,10 +67,10 @@ class EvaluationOptions:
         return self.out or Path("results") / f"{name}-{'grid' if self.grid else command}"
 
     overwrite: Annotated[bool, Parameter(negative="")] = False
-    """Replace files that camlucida did not write as well. Inputs are never replaced."""
+    """Also replace files that camlucida did not write. Inputs are never replaced."""
 
     quiet: Annotated[bool, Parameter(negative="")] = False
-    """Say nothing but errors on stderr."""
+    """Print only errors on stderr."""
 
 
 def evaluate(
@@ -82,16 +81,17 @@ def evaluate(
     measuring: EvaluationOptions = EvaluationOptions(),
     options: ModelOptions = ModelOptions(),
 ) -> None:
-    """Measure how far maps can be trusted, beside maps that know nothing.
+    """Measure how far maps can be trusted, next to controls that know nothing of the model.
 
-    Prints a table: each number with its 95 % interval over the pictures, `≈floor` where it is not better than a
-    random map, a spot in the centre and the picture's edges. Writes evaluation.json, .csv and ranking.png.
+    Prints a table with a 95 % interval over pictures for each number, and `≈control` where it is not
+    significantly better than a random map, a centred spot and the picture's edges. Writes evaluation.json, .csv
+    and ranking.png.
 
     Parameters
     ----------
     source
-        A folder with a folder of pictures for each class, a folder of pictures (then the model's own top class
-        is explained), or a .csv table of path, label and box, which is left top right bottom in pixels.
+        A folder with one folder of pictures per class, a folder of pictures (the model's top class is
+        explained), or a .csv table of path, label and box (left top right bottom, in pixels).
     model
         A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory.
     """
@@ -115,10 +115,10 @@ def recommend(
     measuring: EvaluationOptions = EvaluationOptions(),
     options: ModelOptions = ModelOptions(),
 ) -> None:
-    """Which method and layer to use for a model, on your pictures, with the numbers.
+    """Recommend a method and layer for a model, measured on your pictures.
 
-    Tries methods at the last layers of the three coarsest grids, and ranks them by the mean of their ranks.
-    What the best is not better than by more than chance is said to be as good.
+    Tries methods at the last layers of the three coarsest grids and sorts them by their mean rank. Entries that
+    do not differ significantly from the best are marked.
 
     Parameters
     ----------

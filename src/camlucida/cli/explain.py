@@ -28,16 +28,16 @@ def explain(
 ) -> None:
     """Draw where a model looked, over each picture, at the picture's own size.
 
-    Prints for each result: file, class and probability, method, model and layer, with tabs between.
+    Prints one line per result, separated by tabs: file, class and probability, method, model and layer.
 
     Parameters
     ----------
     pictures
         Picture files, or folders of them; - reads one from standard input.
     model
-        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory, a function that returns a module,
-        (module, preprocess) or (module, preprocess, labels); `name#layer` picks a layer,
-        `name@checkpoint` names weights.
+        A timm name, torchvision:NAME, hf:NAME_OR_FOLDER or file.py:factory (a function that returns a module,
+        (module, preprocess) or (module, preprocess, labels)). `name#layer` picks a layer, `name@checkpoint` a
+        weights file.
     """
     settings, layers = question.options(), question.layer or (None,)
     paths, failed = pictures_in(pictures, result.quiet)

@@ -17,16 +17,16 @@ from camlucida.tables import counted, format_table, narrowed
 
 
 def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """List models by timm's names, and which have weights on this machine.
+    """List timm models, and which have weights on this machine.
 
-    Prints a name a line and, behind a tab, `here` where its pretrained weights are on this machine.
+    Prints one name per line, followed by a tab and `here` if its pretrained weights are on this machine.
 
     Parameters
     ----------
     pattern
         As in timm.list_models: 'convnext*'.
     here
-        Only those with weights on this machine.
+        List only models with weights on this machine.
     """
     import timm
 
@@ -46,7 +46,7 @@ def models(pattern: str = "*", /, *, here: Annotated[bool, Parameter(negative=""
 
 
 def methods() -> None:
-    """List the methods: family, what each needs of the model, what it costs, its options and its paper."""
+    """List methods: family, what each needs from the model, cost, options and paper."""
     from camlucida.methods.registry import all_methods
 
     rows = [("method", "family", "needs", "cost", "options", "paper", "what it shows")]
@@ -66,12 +66,12 @@ def layers(
     every: Annotated[bool, Parameter(name=["--all"], negative="")] = False,
     options: ModelOptions | None = None,
 ) -> None:
-    """List a model's layers: what they return, how that is read, and which one is taken by default, and why.
+    """List a model's layers: output shape, layout, and which one is the default and why.
 
-    Of layers of one grid the last is listed; `--all` lists the others too, and those without positions.
+    Lists the last layer of each grid; `--all` lists every layer, also those without positions.
 
-    `--layer` and `model#layer` take any of them that has a layout. The probe says how sure that is: it changes
-    parts of a noise picture and sees which positions answer.
+    `--layer` and `model#layer` accept any layer with a layout. The probe verifies it: it changes parts of a
+    noise image and reads off which positions respond.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def layers(
     rows = [("layer", "module", "returns", "layout", "probe", "")]
     last = {found.layout.grid: name for name, found in verdicts.items()}  # in the order in which they run
     listed = {*last.values(), *chosen}
-    for one in looked.places:
+    for one in looked.layer_calls:
         if not (every or one.name in listed):
             continue
         shape = " ".join("×".join(map(str, returned)) for returned in one.shapes)
@@ -104,7 +104,7 @@ def layers(
         read = (str(found.layout), f"{found.verdict} {found.score:.2f}") if found else ("–", "")
         rows.append((one.name, one.module, shape, *read, "← default" if one.name in chosen else ""))
     print_table(rows)
-    left_out = len({one.name for one in looked.places}) - len(listed)
+    left_out = len({one.name for one in looked.layer_calls}) - len(listed)
     if left_out and not every:
         sys.stdout.write(f"{counted(left_out, 'other layer')} with `--all`\n")
     if choice:
@@ -134,7 +134,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def metrics() -> None:
-    """List the measures: family, which way is better, the range of its values, their options and paper."""
+    """List metrics: family, direction, range, options and paper."""
     from camlucida.metrics.registry import all_metrics as known
 
     rows = [("metric", "family", "better", "range", "options", "paper", "what it says")]

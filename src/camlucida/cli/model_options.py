@@ -23,51 +23,51 @@ _GROUP = Group("Model", sort_key=2)
 @Parameter(name="*", group=_GROUP)
 @dataclass(frozen=True)
 class ModelOptions:
-    """How a model is made ready."""
+    """How a model is loaded."""
 
     weights: str = "pretrained"
     """'pretrained', 'random' (seeded, and stamped on the picture), or a file: safetensors or a checkpoint."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the model runs; auto takes the best there is."""
+    """Device of the model; auto picks the fastest available."""
 
     dtype: Literal["float16", "bfloat16", "float32", "float64"] | None = None
-    """In which numbers the model runs, its own unless said."""
+    """Number format of the model (default: the checkpoint's own)."""
 
     preprocess: Literal["model", "tutorial"] = "model"
     """'model' is the checkpoint's own; 'tutorial' squashes to 224×224 with mean and deviation 0.5."""
 
     size: Annotated[str | None, Parameter(metavar="PIXELS")] = None
-    """The input's side in pixels, or its height and width, where the checkpoint does not say."""
+    """Input size in pixels: one side, or height and width."""
 
     crop: Annotated[str | None, Parameter(metavar="SHARE")] = None
-    """The share of the resized picture's shorter side that is cut out of its centre, such as 0.875, or 'squash'
-    for the whole picture without its proportions."""
+    """Centre crop as a share of the resized picture's shorter side, such as 0.875, or 'squash' to resize the
+    whole picture without keeping its proportions."""
 
     interpolation: Interpolation | None = None
     """How the picture is resized."""
 
     mean: Annotated[str | None, Parameter(metavar="NUMBERS")] = None
-    """What is taken from values from 0 to 1: one number, or one a channel."""
+    """Mean to subtract from values in 0…1: one number, or one per channel."""
 
     std: Annotated[str | None, Parameter(metavar="NUMBERS")] = None
-    """What they are then divided by."""
+    """Standard deviation to divide by."""
 
     batch_size: int = 8
     """How many inputs go through the model at once."""
 
     labels: Path | None = None
-    """The classes' names: a text file with one a line, or JSON."""
+    """Class names: a text file with one name per line, or JSON."""
 
     activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
-    """What makes probabilities of the model's outputs; auto sees whether they are such already. With none, or
-    where auto cannot tell, scores are shown and measured as they are."""
+    """How outputs become probabilities; auto detects outputs that are probabilities already. With none, or
+    where auto cannot tell, raw scores are shown and measured."""
 
     verbose: Annotated[bool, Parameter(negative="")] = False
-    """Say how pictures are made ready for the model, and who says so."""
+    """Print the preprocessing and where it comes from."""
 
     no_cache: Annotated[bool, Parameter(negative="")] = False
-    """Find out about the model's layers anew, and keep nothing of it on disk."""
+    """Do not read or write the cache of the model's layers."""
 
     def given(self) -> list[str]:
         """Those that say which model it is and how pictures are made ready, as they are written."""

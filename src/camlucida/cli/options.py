@@ -38,30 +38,30 @@ class Question:
     """What is asked of a model."""
 
     method: Annotated[tuple[str, ...], METHOD] = ("gradcam",)
-    """What `camlucida methods` lists; gradcam unless said. Repeat it for several."""
+    """A method from `camlucida methods` (default: gradcam). Repeat for several."""
 
     target: Annotated[tuple[str, ...], several("CLASS")] = ()
-    """Class index, or name or a part of it; the top class unless said. "A - B" is why A and not B; index:10 and
-    name:10 tell an index from a name of digits. Repeat it for several."""
+    """Class index, name or part of a name (default: the top class). "A - B" explains A against B. Write
+    index:10 or name:10 where a name is made of digits. Repeat for several."""
 
     top: int = 0
-    """The N classes that score highest: a picture each, or with `compare` all of them on one sheet."""
+    """Explain the N classes with the highest scores: one picture each, or one sheet with `compare`."""
 
     contrast: Annotated[tuple[tuple[str, str], ...], several("CLASS CLASS")] = ()
-    """Two classes A and B: why A and not B. Repeat it for several."""
+    """Two classes: explain A against B. Repeat for several."""
 
     layer: Annotated[tuple[str, ...], several("LAYER")] = ()
-    """What `camlucida layers MODEL` lists; the model's default unless said, or `model#layer`. Repeat it for
-    several; `a+b` fuses two."""
+    """A layer from `camlucida layers MODEL` (default: the model's own, or `model#layer`). Repeat for several;
+    `a+b` fuses two."""
 
     option: Annotated[tuple[str, ...], several("NAME.OPTION=VALUE")] = ()
-    """An option of a method, such as `random.seed=3`. Repeat it for several."""
+    """An option of a method, such as `random.seed=3`. Repeat for several."""
 
     aug_smooth: Annotated[bool, Parameter(negative="")] = False
-    """The mean over six views of the picture, mirrored and scaled."""
+    """Average over six views of the picture, mirrored and scaled."""
 
     eigen_smooth: Annotated[bool, Parameter(negative="")] = False
-    """The first principal component of the channels' contributions, in place of their sum."""
+    """Take the first principal component of the channels' contributions instead of their sum."""
 
     @property
     def smooth(self) -> list[Smooth]:
@@ -122,31 +122,31 @@ class Result:
     """Weight of the colours over the picture, 0 to 1."""
 
     colormap: str = "turbo"
-    """Any of matplotlib's; a diverging one (RdBu_r, coolwarm) also shows evidence against the class."""
+    """Any matplotlib colormap; a diverging one (RdBu_r, coolwarm) also shows evidence against the class."""
 
     scale: Literal["raw", "picture", "panel"] = "picture"
-    """Full colour is the value 1 (raw), the map's largest (picture), or the largest of all drawn (panel)."""
+    """Value of full colour: 1 (raw), the map's maximum (picture), or the maximum of all maps drawn (panel)."""
 
     show: Literal["map", "spread"] = "map"
-    """The map, or how much it varies over the views of --aug-smooth."""
+    """Draw the map, or its spread over the views of --aug-smooth."""
 
     out: Annotated[Path, _OUT] = Path("results")
     """A folder, or, for a single result, a file name that ends in .png, .jpg or .webp."""
 
     format: Annotated[Literal["png", "jpg", "webp"], _OUTPUT] = "png"
-    """Of pictures written into a folder."""
+    """Format of pictures written to a folder."""
 
     save_raw: Annotated[bool, _OUTPUT] = False
-    """Also write the raw map, the picture and what made them (.npz), and the last of these as .json."""
+    """Also write the raw map, the picture and the provenance (.npz), and the provenance as .json."""
 
     overwrite: Annotated[bool, _OUTPUT] = False
-    """Replace files that camlucida did not write as well. Inputs are never replaced."""
+    """Also replace files that camlucida did not write. Inputs are never replaced."""
 
     json: Annotated[bool, _OUTPUT] = False
     """Print each result as a line of JSON instead."""
 
     quiet: Annotated[bool, _OUTPUT] = False
-    """Say nothing but errors on stderr."""
+    """Print only errors on stderr."""
 
     def check(self, count: int) -> None:
         """Refuse, before anything is computed, what cannot be drawn, or one file for ``count`` results."""

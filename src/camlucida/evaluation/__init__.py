@@ -1,1 +1,1 @@
-"""Maps of many pictures, measured: which method and layer can be trusted for a model."""
+"""Metrics over many pictures: which method and layer can be trusted for a model."""

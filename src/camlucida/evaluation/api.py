@@ -45,7 +45,7 @@ STAGES = 3  # how many of the coarsest grids recommend tries
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and by what: names of methods, layers and metrics, and options by their names.
+    """What an evaluation measures: names of methods, layers and metrics, and their options.
 
     ``grid`` measures on ``grids`` mosaics of grid × grid of the pictures. ``out`` is a folder in which rows are
     kept, so that a later run goes on.
@@ -63,7 +63,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told while an evaluation runs: ``look`` and ``measure`` wrap what is gone through."""
+    """Hooks for progress: ``look`` and ``measure`` wrap what is iterated, ``note`` takes messages."""
 
     look: Track = lambda items: items
     measure: Callable[[Evaluator], Track] = lambda _: lambda items: items
@@ -101,7 +101,7 @@ def evaluate(
     out: str | Path | None = None,
     **settings: Unpack[Settings],
 ) -> Evaluation:
-    """How far the maps of ``model`` can be trusted, beside maps that know nothing of it.
+    """Measure how far the maps of ``model`` can be trusted, next to controls that know nothing of it.
 
     Args:
         source: a folder with a folder of pictures for each class, a folder of pictures (then the model's own
@@ -154,7 +154,7 @@ def recommend(
     out: str | Path | None = None,
     **settings: Unpack[Settings],
 ) -> Recommendation:
-    """Which method and layer to use for a model, on your pictures; arguments as for ``evaluate``.
+    """Recommend a method and layer for a model, measured on your pictures; arguments as for ``evaluate``.
 
     ``layers`` are by default the last ones of the three coarsest grids.
     """
@@ -175,7 +175,7 @@ def coarsest_layers(explainer: Explainer) -> list[str]:
 def measured(
     explainer: Explainer, items: Sequence[Item], plan: Plan, progress: Progress | None = None
 ) -> Evaluation:
-    """The evaluation of the pictures by a plan.
+    """Evaluate pictures by a plan.
 
     Raises:
         CamlucidaError: something in the plan does not exist or does not fit the model or the pictures.

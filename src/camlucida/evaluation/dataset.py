@@ -1,4 +1,4 @@
-"""What is to be evaluated: a folder by classes, a table, or a folder of pictures."""
+"""The pictures of an evaluation: a folder of class folders, a table, or a plain folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BOX_FORM = "a box is left top right bottom in pixels, with spaces between, and 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture; ``target`` is its class, None for the model's own top class; where the object is, if known."""
+    """A picture, its class ``target`` (None: the model's top class), and where the object is, if known."""
 
     path: Path
     target: int | None = None
@@ -57,7 +57,7 @@ def items_in(source: Path, labels: Sequence[str] | None, masks: Path | None = No
 
 
 def _exists(target: int | None, labels: Sequence[str] | None) -> bool:
-    """Of a model without labels it turns out when a picture is shown to it."""
+    """Without labels, whether a class exists shows only when the model runs."""
     return target is None or labels is None or 0 <= target < len(labels)
 
 
@@ -127,7 +127,7 @@ def _index(name: str, labels: Sequence[str] | None) -> int:
 
 
 def _with_masks(items: Sequence[Item], masks: Path, source: Path) -> list[Item]:
-    """Each with the mask that lies as it does, or has its name alone; none serves two pictures."""
+    """Each item with the mask of the same relative path, or the same name; no mask serves two pictures."""
     known: dict[Path, list[Path]] = {}
     for path in sorted(masks.rglob("*")):
         if path.suffix.lower() in SUFFIXES:

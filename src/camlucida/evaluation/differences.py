@@ -1,4 +1,4 @@
-"""Which ways are worse than the best one by more than chance, when the best one was chosen from the data."""
+"""Which sources are significantly worse than the best one, where the best was chosen from the same data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ByPicture = Mapping[str, float]
 
 
 def tie_tolerance(metric: Metric, values: Values) -> float:
-    """How far apart two numbers of a measure are at most to be called the same.
+    """The largest difference at which two numbers of a metric count as equal.
 
     A measure with a unit, which has no bounds, goes by the largest of its ``values``.
     """
@@ -35,7 +35,7 @@ def tie_tolerance(metric: Metric, values: Values) -> float:
 def significantly_worse(
     best: str, values: Mapping[str, ByPicture], metric: Metric, seed: int = 0, questions: int = 1
 ) -> set[str]:
-    """Those of ``values`` (way → picture → number) than which ``best`` is better by more than chance.
+    """The sources in ``values`` (source → picture → number) that ``best`` is significantly better than.
 
     Where all ways are alike, what one is better than another in a picture could as well be the other way round:
     all differences of a picture are turned over together, or none. How far the best one is ahead of a way is
@@ -64,12 +64,12 @@ def significantly_worse(
 
 
 def better(one: ByPicture, other: ByPicture, metric: Metric, seed: int = 0) -> bool:
-    """Whether ``one`` is better than ``other`` by more than chance: a sign-flip test, picture by picture."""
+    """Whether ``one`` is significantly better than ``other``: a paired sign-flip test over pictures."""
     return "other" in significantly_worse("one", {"one": one, "other": other}, metric, seed)
 
 
 def _table(columns: list[ByPicture], metric: Metric) -> Values:
-    """(pictures, ways), higher being better, NaN where a way has no number."""
+    """(pictures, sources), higher is better, NaN where a source has no number."""
     pictures = sorted({picture for column in columns for picture in column})
     sign = 1 if metric.better == "higher" else -1
     rows = [[column.get(picture, np.nan) for column in columns] for picture in pictures]
@@ -77,7 +77,7 @@ def _table(columns: list[ByPicture], metric: Metric) -> Values:
 
 
 def _leads(best: int, sums: Values, pairs: list[tuple[int, int]]) -> dict[int, float]:
-    """How far ``best`` is ahead of each other way."""
+    """The lead of ``best`` over each other source."""
     return {
         (second if first == best else first): float(total if first == best else -total)
         for (first, second), total in zip(pairs, sums, strict=True)
@@ -88,7 +88,7 @@ def _leads(best: int, sums: Values, pairs: list[tuple[int, int]]) -> dict[int, f
 def _stepwise(
     leads: Mapping[int, float], turned: Values, pairs: list[tuple[int, int]], level: float
 ) -> set[int]:
-    """The ways whose lead is rarely reached by the largest of all leads between ways that are left."""
+    """The sources whose lag behind ``best`` random signs rarely reach."""
     worse: set[int] = set()
     while True:
         left = [place for place, pair in enumerate(pairs) if not worse & set(pair)]
@@ -106,7 +106,7 @@ def _stepwise(
 
 
 def _signs(count: int, seed: int) -> Iterator[Values]:
-    """Signs (turns, pictures), some at a time: every combination, or drawn ones and those with no turn."""
+    """Batches of signs (flips, pictures): all combinations, or random ones and the one without a flip."""
     rows = max(1, _AT_ONCE // max(count, 1))
     if 2**count <= FLIPS:
         for start in range(0, 2**count, rows):

@@ -1,4 +1,4 @@
-"""What measures say of the maps of one picture."""
+"""The metrics of the maps of one image."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ MetricSettings = Sequence[tuple["Metric", Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Row:
-    """What the measures say of one way and one picture; ``seconds`` is what the map of that way takes alone.
+    """The metrics of one source and one picture; ``seconds`` is the time of one map of that source.
 
     ``path`` is the picture's, and of a mosaic that of the picture which is looked for. ``key`` tells what was
     measured from all else that bears this path. ``predicted`` is the model's top class, and ``right`` whether
     it is the one that the picture is of, if that is known. ``score`` is what the model returns for the class,
-    and ``probability`` None where nobody can say what makes one of it.
+    and ``probability`` None where outputs do not become probabilities.
     """
 
     path: str
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class TensorItem:
-    """An input (channels, height, width) that is there already, its class, and where that is trials, if known.
+    """An input (channels, height, width) as it is, its class, and a mask of the object, if known.
 
     ``path`` and ``key`` are those of its rows.
     """
@@ -68,7 +68,7 @@ class TensorItem:
 
 
 def key_of(item: Item | TensorItem) -> str:
-    """What tells it from all others: another class, box or mask, or a file that was changed, is another."""
+    """A key that changes with the picture, class, boxes and mask."""
     if isinstance(item, TensorItem):
         return item.key or item.path
     files = [(str(path), *_state(path)) for path in (item.path, item.mask) if path]
@@ -77,7 +77,7 @@ def key_of(item: Item | TensorItem) -> str:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Size and time of a file, zeros where there is none."""
+    """Size and modification time of a file, zeros if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -86,7 +86,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 class Evaluator:
-    """A model, the ways to make maps of it, and what those are measured by."""
+    """Evaluates images one by one: a model, the sources of its maps, and metrics."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Evaluator:
         self._like: Tensor | None = None
 
     def check(self, items: Sequence[Item]) -> None:
-        """Refuse measures that need to know where the object is, if nothing says so for one of the pictures.
+        """Refuse metrics that need a mask if a picture has neither boxes nor mask.
 
         Raises:
             OptionError: so it is.
@@ -120,11 +120,11 @@ class Evaluator:
     def rows(
         self, item: Item | TensorItem, wanted: Mapping[MapSource, MetricSettings] | None = None
     ) -> list[Row]:
-        """A row for each way; of ``wanted`` alone, by the measures there, if some are known already.
+        """One row per source; only for ``wanted`` sources and their metrics, if some rows are known already.
 
         Raises:
             CamlucidaError: the picture cannot be read or explained, or its mask does not fit.
-            OptionError: a measure needs a mask and there is none.
+            OptionError: a metric needs a mask and there is none.
         """
         given = item if isinstance(item, TensorItem) else self._read(item)
         blind = [metric.name for metric, _ in self.metrics if given.mask is None and "mask" in metric.needs]
@@ -150,7 +150,7 @@ class Evaluator:
 
     @cached_property
     def refusal(self) -> CamlucidaError | None:
-        """Why any picture would be refused: a method that does not fit the layer, an option out of its range.
+        """Why every picture would be refused: a method that does not fit the layer, an option out of range.
 
         Tried on a picture of noise, with a mask in its middle; what goes wrong with that in other ways says
         nothing.
@@ -174,7 +174,7 @@ class Evaluator:
         return TensorItem(str(item.path), prepared.tensor, item.target, mask_of(item, prepared.frame))
 
     def _timed(self, trials: PictureTrials, source: MapSource) -> float:
-        """Timed once, on the first picture, where a map was made before."""
+        """Timed once, on the first picture, after a first map."""
         if source not in self._seconds:
             begun = time.perf_counter()
             trials.maps([source], trials.input[None])
@@ -182,7 +182,7 @@ class Evaluator:
         return self._seconds[source]
 
     def _drawn_anew(self) -> Sequence[Explainer]:
-        """Copies of the model, whose layers are read as the model's own: nothing is found out about them."""
+        """Randomised copies of the model, whose layers are read in the original's layouts."""
         if not self._copies:
             assert self._like is not None, "asked for by a picture"
             names = {source.layer for source in self.sources if not source.is_control}

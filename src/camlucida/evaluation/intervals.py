@@ -1,4 +1,4 @@
-"""The interval around a mean of few pictures that covers what it says.
+"""Confidence intervals of means over few pictures, with correct coverage.
 
 Found by simulation (``benchmarks/statistics.py``, which also has what was tried and left): the percentile
 bootstrap and BCa cover 80 to 91 % where they say 95, of ten pictures.
@@ -47,7 +47,7 @@ def interval_of_mean(values: Values, bounds: Interval, seed: int = 0) -> Interva
 
 
 def _agresti_coull(hits: float, count: int) -> Interval:
-    """Wilson's interval for a share, widened evenly around its middle (Agresti and Coull 1998).
+    """The Agresti-Coull interval of a proportion (1998).
 
     Wilson's own covers 91 % of ten pictures with p = 0.95, and 84 % with p = 0.98.
     """
@@ -58,7 +58,7 @@ def _agresti_coull(hits: float, count: int) -> Interval:
 
 
 def _bootstrap_t(values: Values, seed: int) -> Interval:
-    """By how many of its own errors each sample's mean is off (Efron and Tibshirani 1993, ch. 12).
+    """The bootstrap-t interval (Efron and Tibshirani 1993, ch. 12).
 
     Of skewed values it falls short by some 5 % with ten pictures; its tails are therefore taken smaller, the
     more so the fewer pictures there are.

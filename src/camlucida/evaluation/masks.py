@@ -1,4 +1,4 @@
-"""Where the object is, in the model's input."""
+"""Object masks at the size of the model's input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHITE = 128  # from which value on a mask's pixel is the object's
 
 
 def mask_of(item: Item, frame: Frame) -> Tensor | None:
-    """True where the object is (view height, view width), None where nobody knows.
+    """True where the object is (view height, view width), None if unknown.
 
     Raises:
         PictureError: a mask has another size than its picture, or a box lies outside it.
@@ -56,6 +56,6 @@ def _seen(whole: Tensor, frame: Frame) -> Tensor:
 
 
 def _places(start: float, stop: float, count: int) -> Tensor:
-    """In which of the picture's pixels the middle of each of the input's lies."""
+    """The pixel of the picture under the centre of each pixel of the input."""
     step = (stop - start) / count
     return (start + (torch.arange(count, dtype=torch.float64) + 0.5) * step).floor().long()

@@ -1,4 +1,4 @@
-"""The grid pointing game on one's own pictures: mosaics of those that the model knows."""
+"""The grid pointing game: mosaics of the pictures that the model classifies correctly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class MosaicPhotos:
-    """Pictures as inputs with their classes, and why others are not among them."""
+    """Inputs with their classes, and the pictures that were left out."""
 
     pictures: list[Tensor] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -38,7 +38,7 @@ class MosaicPhotos:
 def mosaic_photos(
     explainer: Explainer, items: Sequence[Item], most: int, seed: int = 0, track: Track = lambda items: items
 ) -> MosaicPhotos:
-    """Up to ``most`` of the pictures, drawn, of those that the model takes for what they are.
+    """Up to ``most`` pictures, drawn at random from those that the model classifies correctly.
 
     Where it is not known what a picture shows, it is what the model says. The others are ``mistaken``: a map
     of a class that the model does not see says nothing of the method.

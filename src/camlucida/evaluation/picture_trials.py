@@ -1,4 +1,4 @@
-"""One picture on which maps are tried: what all of its trials share is computed once."""
+"""The trials of one image; what they share is computed once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from camlucida.metrics.variant_scores import RunCount
 if TYPE_CHECKING:
     from camlucida.pipeline.explainer import Explainer
 
-_CONTROL_GRID = 14  # cells a side, of a floor's map
+_CONTROL_GRID = 14  # cells a side, of a control's map
 
 
 @dataclass(frozen=True)
 class MapSource:
-    """A method at a layer, None for the model's default; or one of the floors."""
+    """A method at a layer (None: the model's default), or one of the controls."""
 
     method: str
     layer: str | None = None
@@ -41,7 +41,7 @@ class MapSource:
 
 @dataclass(frozen=True)
 class SharedState:
-    """What all pictures share: a model, ways to make maps, copies of it drawn anew, and what was counted."""
+    """State shared by all images: the model, sources of maps, randomised copies, and counts."""
 
     explainer: Explainer
     sources: Sequence[MapSource]
@@ -64,7 +64,7 @@ class PictureTrials:
         self._by_copy: list[dict[MapSource, Tensor]] = []
 
     def trial(self, source: MapSource) -> Trial:
-        """All that a metric can ask for of one source."""
+        """Everything that a metric can need of one source."""
         if not self._maps:
             self._maps = self.maps(self._shared.sources, self.input[None])
         raw, scored = self._maps[source][0], self.scored
@@ -95,7 +95,7 @@ class PictureTrials:
         index: int | None = None,
         explainer: Explainer | None = None,
     ) -> dict[MapSource, Tensor]:
-        """For each way the maps (n, height, width) of inputs (n, channels, height, width), on the CPU.
+        """For each source the maps (n, height, width) of inputs (n, channels, height, width), on the CPU.
 
         Methods of one layer share the capture.
         """
@@ -122,7 +122,7 @@ class PictureTrials:
         return found
 
     def _randomised_maps(self, source: MapSource) -> list[Tensor]:
-        """The maps of a way for each copy of the model; those of all ways are made together."""
+        """The maps of a source for each randomised copy; those of all sources are made together."""
         if not self._by_copy:
             sources = self._shared.sources
             self._by_copy = [
@@ -131,7 +131,7 @@ class PictureTrials:
         return [self._whole(source, maps[source])[0] for maps in self._by_copy]
 
     def _whole(self, source: MapSource, maps: Tensor) -> Tensor:
-        """A way's maps (n, height, width) at the input's size."""
+        """A source's maps (n, height, width) at the input's size."""
         size = size_of(self.input)
         box = self._cells.get(source, EVEN).box
         return resample(maps, size, box, EVEN.box)

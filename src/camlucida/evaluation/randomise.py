@@ -1,4 +1,4 @@
-"""Copies of a model with more and more of its weights drawn anew, the last layers first (Adebayo 2018)."""
+"""Copies of a model with more and more layers randomised, from the last one on (Adebayo 2018)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGES = 4
 
 
 def randomised(module: nn.Module, stages: int = STAGES, seed: int = 0) -> Iterator[nn.Module]:
-    """Copies of ``module``, each with one ``stages``-th more of its layers drawn anew than the one before.
+    """Copies of ``module``, each with one ``stages``-th more of its layers randomised.
 
     The first has a new last layer alone, the last all. Weights and biases are drawn with the mean and
     deviation of those they replace, so that signals keep their size; running statistics stay.

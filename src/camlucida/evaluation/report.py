@@ -22,7 +22,7 @@ _ESCAPED = "backslashreplace"  # bytes of a file's name that are no UTF-8; JSON 
 
 
 def check(folder: Path, never: Sequence[Path] = (), overwrite: bool = False) -> None:
-    """Refuse, before anything is measured, to write results where they would replace other files.
+    """Refuse, before anything is measured, to replace files that are not results.
 
     Raises:
         OutputError: see ``files.check_writable``.
@@ -95,7 +95,7 @@ def _plain(cell: Estimate) -> dict[str, Any]:
 
 
 def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Estimate], path: Path) -> None:
-    """For each measure the ways as dots with their intervals, the best on top, floors in grey."""
+    """For each metric the sources as dots with intervals, the best on top, controls in grey."""
     from matplotlib.figure import Figure
 
     from camlucida.metrics.controls import CONTROLS

@@ -1,4 +1,4 @@
-"""Rows on disk, a line each: what was measured before is used again, whatever was asked for in that run."""
+"""Rows on disk, one line each, so that later runs reuse them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Stored = tuple[Row, dict[str, Any]]  # with the settings of its measures
 
 
 class Records:
-    """The rows in ``folder``, of which those count that are of ``of``: a model, its weights, a seed.
+    """The rows in ``folder`` that belong to ``of``: a model, its weights, a seed.
 
     ``options`` are those of the methods. Rows of other models, methods, measures and options lie beside them
     and are kept. Lines that are cut off or no rows are left out; ``damaged`` counts them.
@@ -72,7 +72,7 @@ class Records:
                 path.write_bytes(_HEAD.encode() + b"".join(line + b"\n" for line in kept))
 
     def find(self, key: str, source: str) -> Row | None:
-        """The row of a picture and a way, with those of the measures asked for that it has; None for none."""
+        """The row of a picture and a source, with the metrics that it has; None if there is none."""
         row, settings = self._stored.get((self._of_source(source), key, source), (None, {}))
         if row is None:
             return None
@@ -80,7 +80,7 @@ class Records:
         return replace(row, values={name: row.values[name] for name in same if name in row.values})
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Rows of one picture, on disk at once.
+        """Write the rows of one picture to disk at once.
 
         Raises:
             OutputError: they cannot be written; nothing of them is left.
@@ -125,7 +125,7 @@ class Records:
         return True
 
     def _store(self, row: Row, of: str, settings: dict[str, Any]) -> None:
-        """Beside what is known of the same picture and way by other measures."""
+        """Merge with what other metrics say of the same picture and source."""
         place = (of, row.key, row.source)
         if place in self._stored:
             before, known = self._stored[place]
@@ -136,7 +136,7 @@ class Records:
         return {name: self._settings[name] for name in row.values}
 
     def _of_source(self, source: str) -> str:
-        """What tells rows of this way of a model from those of others, whose name is the same."""
+        """A key of the source that changes with the model and the method's options."""
         method = source.partition(" ")[0]
         told = json.dumps([self._of, self._options.get(method, {})], sort_keys=True)
         return blake2b(told.encode(), digest_size=8).hexdigest()
@@ -147,7 +147,7 @@ class Records:
 
 
 def what_rows_are_of(explainer: Explainer, seed: int) -> dict[str, Any]:
-    """The model, its weights to the last number, what pictures are made into, and the seed of what is drawn."""
+    """What rows depend on: the model, its weights, the preprocessing and the seed."""
     adapter, recipe = explainer.adapter, explainer.preprocess.recipe
     return {
         "model": explainer.title,
@@ -163,7 +163,7 @@ def what_rows_are_of(explainer: Explainer, seed: int) -> dict[str, Any]:
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:
-    """What a line says, None where it is cut off or no row."""
+    """The row of a line, None if the line is cut off or no row."""
     try:
         told = json.loads(line.decode())
     except (ValueError, RecursionError):

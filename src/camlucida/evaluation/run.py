@@ -1,4 +1,4 @@
-"""Pictures through the judge, one after the other, whatever happens to one of them."""
+"""Evaluate images one by one; a failure is recorded and the run continues."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What came of a run: rows, pictures that failed with their reasons, and variants of inputs run.
+    """The result of a run: rows, failed pictures with reasons, and counts of variants.
 
     ``asked`` variants were asked for, of which ``run`` were new. ``request`` says what was measured.
     """
@@ -63,11 +63,11 @@ class Evaluation:
         return len({row.path for row in self.rows})
 
     def estimates(self) -> dict[tuple[str, str], Estimate]:
-        """By way and measure; see ``summary.estimates``."""
+        """By source and metric; see ``statistics.estimates``."""
         return estimates(self.rows, self.metrics, self.seed)
 
     def table(self) -> list[list[str]]:
-        """A head and a line for each way: numbers with intervals, and the seconds that a map takes."""
+        """A header and one line per source: numbers with intervals, and the seconds per map."""
         numbers = self.estimates()
         lines = [["method", *(f"{one.name} {ARROW[one.better]}" for one in self.metrics), "seconds"]]
         for source in self.sources:
@@ -76,18 +76,18 @@ class Evaluation:
         return lines
 
     def ranking(self, metric: str) -> list[RankedSource]:
-        """Ways, the best first; see ``summary.ranking``."""
+        """Sources, the best first; see ``statistics.ranking``."""
         return ranking(self.rows, get_metric(metric), self.seed)
 
     def seconds(self, source: str) -> float:
-        """What the map of one picture took, by itself; the median where runs came together."""
+        """The seconds per map; the median over runs."""
         return median(row.seconds for row in self.rows if row.source == source)
 
 
 def map_sources(
     methods: Sequence[str], layers: Sequence[str | None] = (None,), controls: bool = True
 ) -> list[MapSource]:
-    """Methods × layers, and the floors behind them.
+    """Methods × layers, followed by the controls.
 
     Raises:
         OptionError: there is no such method.
@@ -103,7 +103,7 @@ def evaluate(
     records: Records | None = None,
     track: Track = lambda items: items,
 ) -> Evaluation:
-    """Every picture, what ``records`` knows left out; one that fails is noted and the others go on.
+    """Evaluate every picture that ``records`` does not know; a failure is recorded and the run continues.
 
     Raises:
         CamlucidaError: a method does not fit the model or the layer, or a measure cannot be taken.
@@ -140,19 +140,19 @@ def evaluate(
 
 
 def _known(evaluator: Evaluator, key: str, records: Records | None) -> dict[str, Row]:
-    """By way, what was measured of a picture before."""
+    """The known rows of a picture, by source."""
     found = {str(source): records.find(key, str(source)) for source in evaluator.sources} if records else {}
     return {source: row for source, row in found.items() if row}
 
 
 def _complete(evaluator: Evaluator, known: Mapping[str, Row]) -> list[str]:
-    """The ways of which every measure is known."""
+    """The sources for which every metric is known."""
     names = {metric.name for metric, _ in evaluator.metrics}
     return [source for source, row in known.items() if names <= row.values.keys()]
 
 
 def _measured(evaluator: Evaluator, item: Subject, known: Mapping[str, Row]) -> list[Row]:
-    """The rows that are missing, or lack measures, with what was known of them."""
+    """Measure missing rows and metrics, and merge them with the known ones."""
     wanted = {}
     for source in evaluator.sources:
         have = known[str(source)].values if str(source) in known else {}
@@ -168,7 +168,7 @@ def _measured(evaluator: Evaluator, item: Subject, known: Mapping[str, Row]) -> 
 
 @dataclass(frozen=True)
 class Advice:
-    """A way, its mean rank by several measures, and whether the best one is better by any of them."""
+    """A source, its mean rank over metrics, and whether it differs significantly from the best."""
 
     source: str
     rank: float
@@ -177,10 +177,10 @@ class Advice:
 
 
 def advice(evaluation: Evaluation) -> list[Advice]:
-    """Ways by their mean rank over all measures, the best first; floors are left out.
+    """Sources by mean rank over all metrics, the best first, without controls.
 
-    A way is as good as the best where by no measure the best is better by more than chance; of several
-    measures each is a chance to be wrong (Bonferroni).
+    A source is marked if by no metric the best one is significantly better; several metrics share the level
+    (Bonferroni).
     """
     tables = {one.name: evaluation.ranking(one.name) for one in evaluation.metrics}
     places = {one.name: ranks(tables[one.name], one) for one in evaluation.metrics}
@@ -196,7 +196,7 @@ def advice(evaluation: Evaluation) -> list[Advice]:
 
 
 def _worse_than_first(sources: Sequence[str], evaluation: Evaluation) -> set[str]:
-    """Those than which the first of ``sources`` is better by any measure."""
+    """The sources that the first one is significantly better than by any metric."""
     found: set[str] = set()
     for one in evaluation.metrics:
         values = {source: values_of(evaluation.rows, source, one) for source in sources}
@@ -206,7 +206,7 @@ def _worse_than_first(sources: Sequence[str], evaluation: Evaluation) -> set[str
 
 
 def advice_table(evaluation: Evaluation) -> list[list[str]]:
-    """A head and a line for each method and layer, the best first, and for each floor."""
+    """A header, one line per method and layer, the best first, and one per control."""
     names, numbers = [one.name for one in evaluation.metrics], evaluation.estimates()
 
     def line(said: str, source: str, rank: str) -> list[str]:
@@ -217,13 +217,13 @@ def advice_table(evaluation: Evaluation) -> list[list[str]]:
     for place, one in enumerate(advice(evaluation), 1):
         said = "best" if place == 1 else "no significant difference" if one.not_significantly_worse else ""
         lines.append(line(said, one.source, f"{one.rank:.1f}"))
-    return lines + [line("floor", source, "") for source in evaluation.sources if source in CONTROLS]
+    return lines + [line("control", source, "") for source in evaluation.sources if source in CONTROLS]
 
 
 def metrics_of(
     names: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[tuple[Metric, Mapping[str, Any]]]:
-    """Measures by name with their settings.
+    """Metrics by name with their options.
 
     Raises:
         OptionError: there is no such measure or option.

@@ -1,4 +1,4 @@
-"""What many pictures say together: means with their intervals, and which differences are not chance."""
+"""Means over pictures with intervals, rankings, and significance."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from camlucida.evaluation.intervals import MIN_PICTURES, Interval, interval_of_m
 from camlucida.metrics.controls import CONTROLS
 from camlucida.metrics.registry import Metric, mean
 
-NOT_SIGNIFICANT = "≈floor"  # behind a number that is not better than each floor by more than chance
+NOT_SIGNIFICANT = "≈control"  # marks a number that is not significantly better than each control
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measure of one way over all pictures: the number, its interval, and of how many pictures.
+    """A metric of one source over all pictures: the number, its interval, and the count of pictures.
 
-    ``low`` and ``high`` are None for fewer than ``MIN_PICTURES``. ``beats_controls`` says whether it is better
-    than each floor by more than chance; None where there is none, too few pictures to tell, or a measure by
-    which floors are good. ``missing`` counts pictures without a number, such as of a blank map.
+    ``low`` and ``high`` are None for fewer than ``MIN_PICTURES``. ``beats_controls`` says whether it is
+    significantly better than each control; None without controls, with too few pictures, or for a metric that
+    controls can win. ``missing`` counts pictures without a number, such as of a blank map.
     """
 
     value: float
@@ -33,7 +33,7 @@ class Estimate:
     missing: int = 0
 
     def __str__(self) -> str:
-        """The number with its interval, and a mark where it is no better than a floor."""
+        """The number with its interval, and a mark if it is not significantly better than the controls."""
         if not np.isfinite(self.value):
             return "–"
         known = self.low is not None and self.high is not None
@@ -45,7 +45,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RankedSource:
-    """Where a way stands by one measure: its cell, and whether the best one is better by more than chance."""
+    """A source by one metric: its estimate, and whether the best one is not significantly better."""
 
     source: str
     estimate: Estimate
@@ -53,7 +53,7 @@ class RankedSource:
 
 
 def values_of(rows: Sequence[Row], source: str, metric: Metric) -> dict[str, float]:
-    """By picture, where there is a number; the mean where there are several, as of mosaics that look for it.
+    """Numbers by picture; the mean where a picture has several, as in mosaics.
 
     In the order of their paths, whatever that of the rows.
     """
@@ -65,7 +65,7 @@ def values_of(rows: Sequence[Row], source: str, metric: Metric) -> dict[str, flo
 
 
 def estimates(rows: Sequence[Row], metrics: Sequence[Metric], seed: int = 0) -> dict[tuple[str, str], Estimate]:
-    """By way and measure."""
+    """Estimates by source and metric."""
     sources = list(dict.fromkeys(row.source for row in rows))
     pictures = len({row.path for row in rows})
     controls = [source for source in sources if source in CONTROLS]
@@ -86,7 +86,7 @@ def estimates(rows: Sequence[Row], metrics: Sequence[Metric], seed: int = 0) -> 
 
 
 def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[RankedSource]:
-    """Ways by one measure, the best first; floors are left out, and so are ways without a number."""
+    """Sources by one metric, the best first, without controls and sources without a number."""
     table = estimates(rows, [metric], seed)
     sources = [
         source
@@ -104,7 +104,7 @@ def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[RankedSo
 
 
 def ranks(table: Sequence[RankedSource], metric: Metric) -> dict[str, float]:
-    """By way, the best being 1; of ways with the same number each has the mean of their places.
+    """Ranks by source, 1 the best; tied sources share the mean of their ranks.
 
     On many networks several methods are one formula, and only rounding tells their numbers apart.
     """
@@ -126,5 +126,5 @@ def _estimate(
 
 
 def _interval(values: Sequence[float], metric: Metric, seed: int) -> Interval | None:
-    """Known of means alone."""
+    """The interval, for metrics that are means."""
     return interval_of_mean(np.array(values), metric.bounds, seed) if metric.compute is mean else None

@@ -40,7 +40,7 @@ def findings_by_image(flags: Sequence[Flag], count: int) -> tuple[tuple[Finding,
 
 
 def examine(heatmap: Tensor) -> tuple[Finding, ...]:
-    """What there is to know of a raw map (height, width)."""
+    """The findings of a raw map (height, width)."""
     if not bool(heatmap.isfinite().all()):
         advice = f"use float32 or float64 ({setting('dtype', 'float32')}), or another method"
         return (Finding("not-finite", "the map holds NaN or infinity", advice),)
@@ -49,7 +49,7 @@ def examine(heatmap: Tensor) -> tuple[Finding, ...]:
         found = "the map is zero everywhere" if high == low == 0 else "the map is the same everywhere"
         return (Finding("constant", found, "choose another layer or method"),)
     if high <= 0:
-        found = "the map is blank since every position speaks against this class"
+        found = "the map is blank: every position is evidence against this class"
         drawn = f"draw it with a diverging colormap ({setting('colormap', 'RdBu_r')})"
         advice = f"{drawn}, or choose another class or method"
         return (Finding("negative-only", found, advice),)
@@ -72,11 +72,11 @@ def _border(heatmap: Tensor, high: float) -> tuple[Finding, ...]:
     if inside > 1 - _ON_BORDER:
         return ()
     found = f"{1 - inside:.0%} of the evidence lies on the outermost positions, which padding can cause"
-    return (Finding("border", found, "compare with another layer or a shifted crop before you believe it"),)
+    return (Finding("border", found, "compare with another layer or a shifted crop before you trust it"),)
 
 
 def with_sign_findings(values: Tensor, clarity: Tensor) -> WithFindings:
     """Maps that are principal components, with a finding where the sign is not clear (batch,)."""
-    found = "the sign of this principal component is not clear, hot and cold may be exchanged"
+    found = "the sign of this principal component is ambiguous: hot and cold may be swapped"
     finding = Finding("sign-ambiguous", found, "compare with a gradient method")
     return WithFindings(values, [(finding, clarity < UNCLEAR_SIGN)])

@@ -1,1 +1,1 @@
-"""Which layer to look at, and what the numbers it returns mean."""
+"""Which layer to explain, and in which layout to read its output."""

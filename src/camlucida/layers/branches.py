@@ -1,4 +1,4 @@
-"""Layers that carry the score together where none does alone: vertex cuts, the latest first.
+"""Sets of layers that carry the score together: vertex cuts, the latest first.
 
 A set counts if no path from the logits to the picture is left without its layers, and none of them can be
 spared: networks side by side, two streams, the ways through a block, the levels of a detector's neck. By
@@ -20,9 +20,9 @@ _OUT = "out"
 
 def branches(survey: Survey, candidates: Sequence[LayerCall], most: int) -> list[list[LayerCall]]:
     """Up to ``most`` sets among ``candidates`` (in the order in which they finish), the latest first."""
-    fit = [place for place in candidates if place.edge is not None]
-    by_edge = {place.edge: place for place in fit}  # of several with the same tensor the last
-    edges = list(dict.fromkeys(place.edge for place in fit if place.edge is not None))
+    fit = [call for call in candidates if call.edge is not None]
+    by_edge = {call.edge: call for call in fit}  # of several with the same tensor the last
+    edges = list(dict.fromkeys(call.edge for call in fit if call.edge is not None))
     found: list[list[LayerCall]] = []
     for members in _latest_cuts(survey.graph, edges):
         found.append([by_edge[edge] for edge in members])
@@ -63,12 +63,12 @@ def _nearest_cut(graph: Graph, edges: Sequence[Numbered]) -> list[Numbered]:
     return stopped if size <= MOST else []
 
 
-def only_scores(survey: Survey, place: LayerCall) -> bool:
+def only_scores(survey: Survey, call: LayerCall) -> bool:
     """Whether a layer has a channel for each class, and no layer with weights comes behind it."""
     axes = {"NCHW": 1, "NHWC": 3, "channels-first tokens": 1}
-    if place.shapes[0][axes.get(place.layouts[0].kind, 2)] != survey.classes or place.edge is None:
+    if call.shapes[0][axes.get(call.layouts[0].kind, 2)] != survey.classes or call.edge is None:
         return False
-    after = survey.places[survey.places.index(place) + 1 :]
-    behind = [one.edge for one in after if one.parameters and one.edge not in (None, place.edge)]
-    edges = [place.edge, *(edge for edge in behind if edge is not None)]
+    after = survey.layer_calls[survey.layer_calls.index(call) + 1 :]
+    behind = [one.edge for one in after if one.parameters and one.edge not in (None, call.edge)]
+    edges = [call.edge, *(edge for edge in behind if edge is not None)]
     return not any(fed & 1 for fed in survey.graph.feeding(edges)[1:])

@@ -1,4 +1,4 @@
-"""What is known of the layers of models that a library names, kept on disk between runs."""
+"""The cache on disk of what was found about the layers of named models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from camlucida.layers.probe import LayoutVerdict, Verdict
 
 @dataclass
 class CachedLayers:
-    """The default layers with what there is to know of the choice, and every layer that was judged.
+    """The default layers with remarks on the choice, and the verdict of every probed layer.
 
     ``uneven`` says how the picture lies in the grid where it does not fill it; it is not kept on disk, where
     models of libraries are.
@@ -52,7 +52,7 @@ def load(key: Mapping[str, Any]) -> CachedLayers | None:
 
 
 def _judged(kept: Any) -> LayoutVerdict:
-    """What is kept of a layer, if every part of it is of its kind; else a ValueError."""
+    """The verdict in a cache entry; a ValueError if the entry is malformed."""
     layout, verdict = kept["layout"], kept["verdict"]
     numbers = [*layout["grid"], layout["prefix"], layout["suffix"]]
     whole = len(numbers) == 4 and all(type(one) is int and 0 <= one < 1 << 20 for one in numbers)

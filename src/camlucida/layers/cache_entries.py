@@ -1,4 +1,4 @@
-"""What was found out about the layers of a model, by the size of its input: in memory, and on disk."""
+"""Cached findings about the layers of a model, by input size: in memory and on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CacheEntries:
         self._module, self._key = module, key
         self._by_size: dict[Size, cache.CachedLayers] = {}
 
-    def at(self, like: Tensor, manner: RunMode) -> cache.CachedLayers:
+    def at(self, like: Tensor, run_mode: RunMode) -> cache.CachedLayers:
         """The entry for inputs like ``like`` (channels, height, width), empty where nothing is known yet.
 
         What is known from another size of input holds with this one's grids, where those are clear.
@@ -32,7 +32,7 @@ class CacheEntries:
             kept = cache.load(self._key_for(like)) if self._key else None
             if kept is None or not cache.fits(kept, self._module):
                 known = next((entry for entry in self._by_size.values() if entry.default), None)
-                kept = None if known is None else grown(self._module, like, known, manner)
+                kept = None if known is None else grown(self._module, like, known, run_mode)
             self._by_size[size] = kept or cache.CachedLayers((), (), {})
         return self._by_size[size]
 

@@ -1,4 +1,4 @@
-"""Whether the grid lies evenly over the input: models may pad, crop or move the picture inside.
+"""Whether the grid covers the input evenly: models may pad, crop or move their input.
 
 Read off an early layer, whose positions look at little of the picture, in the runs of the probe. Where a row
 answers to two bands alike lies the edge between them, which two such edges tell for the whole picture.
@@ -34,7 +34,7 @@ def probe_evenly(
     layouts: Mapping[str, Sequence[Layout]],
     draws: int,
     seen: Survey,
-    manner: RunMode,
+    run_mode: RunMode,
 ) -> tuple[dict[str, LayoutVerdict], str]:
     """``probe``, and in its runs how the picture lies in the grid, in words; "" where it fills that evenly.
 
@@ -43,9 +43,9 @@ def probe_evenly(
     """
     early = _early(seen)
     if early is None:
-        return probe(module, like, layouts, draws, manner), ""
+        return probe(module, like, layouts, draws, run_mode), ""
     with borrowed(module), _kept(module, early) as kept:
-        verdicts = probe(module, like, layouts, draws, manner)
+        verdicts = probe(module, like, layouts, draws, run_mode)
     return verdicts, _said(kept[:PICTURES])
 
 
@@ -53,7 +53,7 @@ def _early(seen: Survey) -> LayerCall | None:
     """The first layer with weights and a clear grid, if that is fine enough; past any that keep the size."""
     fit = [
         place
-        for place in seen.places
+        for place in seen.layer_calls
         if place.parameters and place.calls == 1 and len(place.layouts) == 1 and place.layouts[0].kind == "NCHW"
     ]
     other = [place for place in fit if place.layouts[0].grid != seen.size]

@@ -1,4 +1,4 @@
-"""What tells whether a model is still the one that was looked at."""
+"""Whether a model is still the one that was inspected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the layers of one model: found out once, looked at again when the model has changed."""
+"""The layers of one model: surveyed and probed once, and again when the model has changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LayerInspector:
     """The layers of ``module``.
 
     With a ``key``, which tells a named model from all others, what is found out is kept on disk too. ``read``
-    says how named layers are read; ``embeds`` that the model returns an embedding. ``manner`` is how it lets
+    says how named layers are read; ``embeds`` that the model returns an embedding. ``run_mode`` is how it lets
     itself be run, and ``findings`` say what there is to know of that. ``strides`` are those noted while it ran.
     """
 
@@ -53,11 +53,11 @@ class LayerInspector:
         self._changes = Changes(module)
         self._embeds = embeds
         self.strides: dict[Size, Strides] = {}
-        self.manner: RunMode = RUN_MODES[0]
+        self.run_mode: RunMode = RUN_MODES[0]
         self.findings: tuple[Finding, ...] = ()
 
     def default(self, like: Tensor) -> DefaultLayers:
-        """The layers to look at when none is named, for inputs like ``like`` (channels, height, width).
+        """The default layers for inputs like ``like`` (channels, height, width).
 
         Raises:
             LayerError: the model has none.
@@ -65,7 +65,7 @@ class LayerInspector:
         return self._again_if_changed(partial(self._default, like))
 
     def _default(self, like: Tensor) -> DefaultLayers:
-        entry = self._entries.at(like, self.manner)
+        entry = self._entries.at(like, self.run_mode)
         if not entry.default:
             choice = choose(self.survey(like), partial(self._probe, like), partial(self.look, like))
             entry.default, entry.remarks = tuple(choice.verdicts), choice.remarks
@@ -84,14 +84,14 @@ class LayerInspector:
         return self._again_if_changed(partial(self._verdict_of, name, like))
 
     def _verdict_of(self, name: str, like: Tensor) -> LayoutVerdict | None:
-        entry = self._entries.at(like, self.manner)
+        entry = self._entries.at(like, self.run_mode)
         if name not in entry.verdicts:
             seen = self.survey(like)
-            place = next((place for place in seen.places if place.name == name), None)
-            if place is not None and len(place.shapes) == 1 and place.calls == 1:
-                found = self._probe(like, {name: place.layouts}, 1) if place.layouts else {}
+            call = next((call for call in seen.layer_calls if call.name == name), None)
+            if call is not None and len(call.shapes) == 1 and call.calls == 1:
+                found = self._probe(like, {name: call.layouts}, 1) if call.layouts else {}
                 if name in found and found[name].verdict != "verified":
-                    found = self._probe(like, {name: place.layouts}, THOROUGH)
+                    found = self._probe(like, {name: call.layouts}, THOROUGH)
                 if name not in found or found[name].verdict == "contradicted":
                     offer = self._offer(name, like)
                     raise LayerError(without_positions(seen, name, found.get(name), offer))
@@ -137,33 +137,33 @@ class LayerInspector:
         size = size_of(like)
         if size not in self._seen:
             self._seen[size] = SurveyedModel(survey(self._module, like, self._logits_of))
-            manner = self._seen[size].survey.manner
-            self.manner = replace(manner, recording=manner.recording or self.manner.recording)
+            run_mode = self._seen[size].survey.run_mode
+            self.run_mode = replace(run_mode, recording=run_mode.recording or self.run_mode.recording)
             while len(self._seen) > _KEPT:
                 self._seen.popitem(last=False)
         self._seen.move_to_end(size)
         return self._seen[size]
 
     def look(self, like: Tensor, names: Sequence[str]) -> Mapping[str, LivePositions]:
-        """On how many positions of these layers the score depends; each is looked at once."""
+        """On how many positions of these layers the score depends; each is computed once."""
         seen = self._seen_at(like)
         new = [name for name in dict.fromkeys(names) if name not in seen.looks]
         if new:
             run = partial(find_live_positions, self._module, like, self._logits_of, seen.survey, new)
-            found = self._in_some_manner(like, run)
+            found = self._in_some_mode(like, run)
             seen.looks |= {
                 name: replace(one, class_map=one.class_map and not self._embeds)
                 for name, one in found.layers.items()
             }
             if (found.apart or seen.survey.drew) and not self.findings:
-                self.findings, alone = not_the_same(self._module, like, self._logits_of, self.manner)
-                self.manner = replace(self.manner, single=alone or self.manner.single)
+                self.findings, alone = not_the_same(self._module, like, self._logits_of, self.run_mode)
+                self.run_mode = replace(self.run_mode, single=alone or self.run_mode.single)
         return seen.looks
 
     def verify(
         self, names: Sequence[str], like: Tensor, needs: Collection[str], chosen: bool = True
     ) -> dict[str, tuple[Finding, ...]]:
-        """Make sure of layers before a capture with such ``needs``, and say what there is to know of each.
+        """Verify layers before a capture with such ``needs``; the findings of each.
 
         ``chosen`` says that they are the default, of which there may be something to say.
 
@@ -176,7 +176,7 @@ class LayerInspector:
             found = None if self._read else self.verdict_of(name, like)
             if found is None:
                 continue
-            entry = self._entries.at(like, self.manner)
+            entry = self._entries.at(like, self.run_mode)
             if "gradients" in needs and not (name in entry.default and len(entry.default) > 1):
                 self._again_if_changed(partial(self._check_gradient, name, like))
             sure = found.verdict == "verified"
@@ -196,44 +196,44 @@ class LayerInspector:
         """
         if self._read:
             return self._read(name, tensor, size_of(like))
-        layout = self._entries.at(like, self.manner).verdicts[name].layout
+        layout = self._entries.at(like, self.run_mode).verdicts[name].layout
         if not layout.fits(tuple(tensor.shape)):
             raise LayerError(changed(name, tuple(tensor.shape), layout))
         return layout
 
     def all(self, like: Tensor) -> dict[str, LayoutVerdict]:
         """What the probe says of every layer that may have positions."""
-        places = [place for place in self.survey(like).places if place.layouts and place.calls == 1]
-        return self._probe(like, {place.name: place.layouts for place in places}, 1)
+        layer_calls = [call for call in self.survey(like).layer_calls if call.layouts and call.calls == 1]
+        return self._probe(like, {call.name: call.layouts for call in layer_calls}, 1)
 
     def _probe(
         self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int
     ) -> dict[str, LayoutVerdict]:
         looks = self.look(like, list(layouts))
         run = partial(probe_evenly, self._module, like, layouts, draws, self.survey(like))
-        found, self._entries.at(like, self.manner).uneven = self._in_some_manner(like, run)
+        found, self._entries.at(like, self.run_mode).uneven = self._in_some_mode(like, run)
         return {name: replace(one, live_fraction=looks[name].live_fraction) for name, one in found.items()}
 
-    def _in_some_manner(self, like: Tensor, do: Callable[[RunMode], T]) -> T:
-        """What ``do`` gives; with gradients recording where the model asks for them.
+    def _in_some_mode(self, like: Tensor, do: Callable[[RunMode], T]) -> T:
+        """The result of ``do``, with gradients recording if the model needs them.
 
         Raises:
             ModelError: the model cannot be run.
         """
         why = Refused("", "")
-        for recording in dict.fromkeys((self.manner.recording, True)):
-            manner = replace(self.manner, recording=recording)
+        for recording in dict.fromkeys((self.run_mode.recording, True)):
+            run_mode = replace(self.run_mode, recording=recording)
             try:
-                found = do(manner)
+                found = do(run_mode)
             except Refused as refused:
                 why = refused
                 continue
-            self.manner = manner
+            self.run_mode = run_mode
             return found
         raise refusal(self._module, like, why)
 
     def _again_if_changed(self, find: Callable[[], T]) -> T:
-        """What ``find`` finds; where it refuses and weights have changed since, once more from the start."""
+        """The result of ``find``; if it refuses and weights have changed since, found again from the start."""
         self._forget_if_rebuilt()
         try:
             return find()

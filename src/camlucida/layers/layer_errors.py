@@ -1,4 +1,4 @@
-"""Why a layer cannot be looked at, in a sentence that says which other can."""
+"""Errors for layers that cannot be explained, with a layer that can."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from camlucida.layers.trace import Shape
 
 
 def offered(near: str | None) -> str:
-    """The layer to take in place of the one that was named."""
+    """The layer to use instead of the named one."""
     return (
         f"the nearest layer that works is {near!r}"
         if near
@@ -19,7 +19,7 @@ def offered(near: str | None) -> str:
 
 def without_positions(seen: Survey, name: str, found: LayoutVerdict | None, offer: str) -> str:
     """Of a layer whose shape is no grid's, or whose numbers do not lie as the shape suggests."""
-    shape = next(place.shapes[0] for place in seen.places if place.name == name)
+    shape = next(place.shapes[0] for place in seen.layer_calls if place.name == name)
     size = f"{seen.size[0]}×{seen.size[1]}"
     returns = "×".join(map(str, shape))
     if found is None:

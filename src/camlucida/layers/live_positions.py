@@ -1,4 +1,4 @@
-"""A closer look at a few layers: on how many positions the score depends, and whether they are a class map."""
+"""On how many positions of a layer the score depends, and whether the layer is a class map."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LivePositions:
 
 @dataclass
 class SurveyedModel:
-    """What was seen of a model with inputs of one size: all layers, and some of them more closely."""
+    """A model at one input size: its survey, and live positions of some layers."""
 
     survey: Survey
     looks: dict[str, LivePositions] = field(default_factory=dict)
@@ -48,24 +48,24 @@ class LivePositionsOfLayers:
 
 
 def find_live_positions(
-    module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, names: Collection[str], manner: RunMode
+    module: nn.Module, like: Tensor, logits_of: Logits, seen: Survey, names: Collection[str], run_mode: RunMode
 ) -> LivePositionsOfLayers:
     """Run ``module`` once more, on one input, and back to the earliest of these layers.
 
     Raises:
-        Refused: the model cannot be run in this ``manner``.
+        Refused: the model cannot be run in this ``run_mode``.
     """
-    layouts = {place.name: place.layouts for place in seen.places if place.name in names}
+    layouts = {call.name: call.layouts for call in seen.layer_calls if call.name in names}
     scoring = _scoring(seen)
     with borrowed(module), torch.enable_grad():
         try:
-            found = _look(module, shown(like, 1, manner), logits_of, (seen, manner), layouts)
+            found = _look(module, shown(like, 1, run_mode), logits_of, (seen, run_mode), layouts)
         except RuntimeError as error:
             if "modified by an inplace operation" not in str(error):
                 raise
             with traced(module, copies=True):
-                found = _look(module, shown(like, 1, manner), logits_of, (seen, manner), layouts)
-    value_ids = {place.name: place.value_ids for place in seen.places}
+                found = _look(module, shown(like, 1, run_mode), logits_of, (seen, run_mode), layouts)
+    value_ids = {call.name: call.value_ids for call in seen.layer_calls}
     layers = {
         name: replace(one, class_map=one.class_map and value_ids[name] in scoring)
         for name, one in found.layers.items()
@@ -83,7 +83,7 @@ def _look(
     with record_outputs(module, list(layouts)) as caught:
         logits = logits_of(run_model(module, inputs, seen[1]))
     kept = {name: tensors[0] for name, tensors in caught.items() if len(tensors) == 1}
-    gradients = _gradients(logits, kept, {place.name for place in seen[0].places if place.paths})
+    gradients = _gradients(logits, kept, {call.name for call in seen[0].layer_calls if call.paths})
     plain = logits.detach()[0]
     found = {
         name: LivePositions(
@@ -99,11 +99,11 @@ def _scoring(seen: Survey) -> set[tuple[int, ...]]:
 
     A map of class scores is made so; what a backbone without a head pools ends in a sum or a normalisation.
     """
-    of_weights = {place.value_ids for place in seen.places if place.module.startswith(("Conv", "Linear"))}
+    of_weights = {call.value_ids for call in seen.layer_calls if call.module.startswith(("Conv", "Linear"))}
     behind = {
-        place.value_ids
-        for place in seen.places
-        if not place.parameters and len(place.takes) == 1 and tuple(place.takes) in of_weights
+        call.value_ids
+        for call in seen.layer_calls
+        if not call.parameters and len(call.takes) == 1 and tuple(call.takes) in of_weights
     }
     return of_weights | behind
 

@@ -1,4 +1,4 @@
-"""Where the output of an operation inside a layer lies on the picture."""
+"""The layout of the outputs of operations inside layers."""
 
 from __future__ import annotations
 

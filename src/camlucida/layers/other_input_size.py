@@ -1,4 +1,4 @@
-"""What is known of layers from one size of input, for another: the same axes, another grid."""
+"""Layouts carried over from one input size to another: the same axes, another grid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from camlucida.layers.run_mode import Refused, RunMode, run_model
 from camlucida.layers.trace import Shape
 
 
-def grown(module: nn.Module, like: Tensor, known: CachedLayers, manner: RunMode) -> CachedLayers | None:
+def grown(module: nn.Module, like: Tensor, known: CachedLayers, run_mode: RunMode) -> CachedLayers | None:
     """The entry with the grids that inputs like ``like`` (channels, height, width) give, from one forward.
 
     None where a layer returns something else now, where more than one grid would fit, or where the picture may
@@ -23,7 +23,7 @@ def grown(module: nn.Module, like: Tensor, known: CachedLayers, manner: RunMode)
     """
     if known.uneven:
         return None
-    shapes = _shapes(module, like, known, manner)
+    shapes = _shapes(module, like, known, run_mode)
     size = size_of(like)
     verdicts = {}
     for name, one in known.verdicts.items():
@@ -36,7 +36,7 @@ def grown(module: nn.Module, like: Tensor, known: CachedLayers, manner: RunMode)
     return CachedLayers(known.default, known.remarks, verdicts) if set(known.default) <= set(verdicts) else None
 
 
-def _shapes(module: nn.Module, like: Tensor, known: CachedLayers, manner: RunMode) -> dict[str, Shape]:
+def _shapes(module: nn.Module, like: Tensor, known: CachedLayers, run_mode: RunMode) -> dict[str, Shape]:
     """What each known layer returns, of layers that return one tensor, once."""
     found: dict[str, list[Shape]] = {name: [] for name in known.verdicts}
 
@@ -51,7 +51,7 @@ def _shapes(module: nn.Module, like: Tensor, known: CachedLayers, manner: RunMod
         for name in found:
             add_forward_hook(module.get_submodule(name), noting(name))
         try:
-            run_model(module, like[None].clone(), manner)
+            run_model(module, like[None].clone(), run_mode)
         except Refused:
             return {}
     return {name: shapes[0] for name, shapes in found.items() if len(shapes) == 1}

@@ -1,4 +1,4 @@
-"""A noise picture of which one band after another is changed, and what that changes in a layer."""
+"""Noise with one band after another changed, and the changes that a layer shows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _STEP = 0.1  # of the noise's deviation: a larger change would drown small grids
 _SIGNAL = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
-def pictures(like: Tensor, draw: int = 0, manner: RunMode = RUN_MODES[0]) -> Tensor:
+def pictures(like: Tensor, draw: int = 0, run_mode: RunMode = RUN_MODES[0]) -> Tensor:
     """(PICTURES, channels, height, width): noise, then with a little more in each row band and column band.
 
-    Another ``draw`` is other noise. In place of noise it may be the picture itself, as the ``manner`` says.
+    Another ``draw`` is other noise. In place of noise it may be the picture itself, as the ``run_mode`` says.
     """
     generator = torch.Generator().manual_seed(7 + draw)
     noise = partial(torch.randn, *like.shape, generator=generator, dtype=torch.float64)
-    step = _STEP * float(like.detach().double().std()) if manner.own else _STEP
-    base, found = base_input(like.detach().cpu(), noise(), manner), []
+    step = _STEP * float(like.detach().double().std()) if run_mode.own else _STEP
+    base, found = base_input(like.detach().cpu(), noise(), run_mode), []
     for axis in (1, 2):
         for number in range(BANDS):
             edges = [like.shape[axis] * step // BANDS for step in (number, number + 1)]
@@ -33,7 +33,7 @@ def pictures(like: Tensor, draw: int = 0, manner: RunMode = RUN_MODES[0]) -> Ten
             band = [slice(None)] * 3
             band[axis] = slice(*edges)
             changed[tuple(band)] += step * other[tuple(band)]
-            changed = changed.clamp(base.min(), base.max()) if manner.own else changed
+            changed = changed.clamp(base.min(), base.max()) if run_mode.own else changed
             found.append(changed)
     return torch.stack([base, *found]).to(like)
 

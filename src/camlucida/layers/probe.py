@@ -1,4 +1,4 @@
-"""Which token answers to which place in the picture: confirms a layout, or contradicts it.
+"""Verify a layout: which token responds to which part of the input.
 
 Bands of a noise picture are replaced one at a time. What changed in a token tells where it looks: its row is
 the mean of the bands' rows, weighted by how much each band changed it, and likewise its column. What reaches
@@ -48,9 +48,9 @@ def probe(
     like: Tensor,
     layouts: Mapping[str, Sequence[Layout]],
     draws: int = 1,
-    manner: RunMode = RUN_MODES[0],
+    run_mode: RunMode = RUN_MODES[0],
 ) -> dict[str, LayoutVerdict]:
-    """Judge layers by name, each with the layouts that its shape allows, by one forward for each band.
+    """Verdicts of layers by name, each among the layouts that its shape allows, by one forward per band.
 
     Only those are judged that return one tensor, once. ``like`` is an input (channels, height, width).
 
@@ -60,7 +60,7 @@ def probe(
     changes_by_kind: dict[str, dict[Kind, list[Changes | None]]] = {name: {} for name in layouts}
     with borrowed(module):
         for draw in range(draws):
-            seen = _seen(module, pictures(like, draw, manner), layouts, manner)
+            seen = _seen(module, pictures(like, draw, run_mode), layouts, run_mode)
             for (name, kind), changed in seen.items():
                 changes_by_kind[name].setdefault(kind, []).append(changed)
     verdicts = {name: _best(changes_by_kind[name], layouts[name]) for name in layouts}
@@ -68,7 +68,7 @@ def probe(
 
 
 def _seen(
-    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], manner: RunMode
+    module: nn.Module, shown: Tensor, layouts: Mapping[str, Sequence[Layout]], run_mode: RunMode
 ) -> dict[tuple[str, Kind], Changes | None]:
     """What changes in each layer, by the kind of its layout.
 
@@ -94,7 +94,7 @@ def _seen(
     handles = [add_forward_hook(module.get_submodule(name), in_this_thread(keeping(name))) for name in layouts]
     try:
         for one in shown:
-            run_model(module, one[None].clone(), manner)
+            run_model(module, one[None].clone(), run_mode)
     finally:
         for handle in handles:
             handle.remove()
@@ -138,7 +138,7 @@ def score_layouts(changed: Changes | None, layouts: list[Layout]) -> LayoutVerdi
 
 
 def _is_sure(score: float, layout: Layout) -> bool:
-    """Whether a less likely reading may be believed: few positions fit anything by chance."""
+    """Whether a less likely layout can be trusted: few positions fit anything by chance."""
     return score >= _VERIFIED and layout.grid[0] * layout.grid[1] >= _MANY
 
 
@@ -169,14 +169,14 @@ def _centres(part: Tensor) -> Tensor:
 
 
 def responding_positions(
-    module: nn.Module, like: Tensor, name: str, layout: Layout, manner: RunMode = RUN_MODES[0]
+    module: nn.Module, like: Tensor, name: str, layout: Layout, run_mode: RunMode = RUN_MODES[0]
 ) -> Tensor | None:
     """The row and the column that each position of a layer answers to, (2, height, width), from 0 to 1.
 
     None where the changes are lost in rounding.
     """
     with borrowed(module):
-        seen = _seen(module, pictures(like, 0, manner), {name: [layout]}, manner)
+        seen = _seen(module, pictures(like, 0, run_mode), {name: [layout]}, run_mode)
     changed = seen[name, layout.kind]
     if changed is None:
         return None

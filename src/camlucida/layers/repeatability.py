@@ -1,4 +1,4 @@
-"""Whether a model gives the same numbers for the same picture: again, and in other company."""
+"""Whether a model returns the same logits for the same input: again, and in another batch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from camlucida.layers.survey import BATCH, Logits, shown
 _APART = 1e-3  # of the logits' spread
 
 
-def repeats(module: nn.Module, like: Tensor, logits_of: Logits, manner: RunMode) -> tuple[bool, bool]:
+def repeats(module: nn.Module, like: Tensor, logits_of: Logits, run_mode: RunMode) -> tuple[bool, bool]:
     """Whether the same input, run again alone, and run beside another, gives the same logits."""
     with borrowed(module), torch.no_grad():
-        alone, again = (logits_of(run_model(module, shown(like, 1, manner), manner))[0] for _ in range(2))
-        beside = alone if manner.single else logits_of(run_model(module, shown(like, BATCH, manner), manner))[0]
+        alone, again = (logits_of(run_model(module, shown(like, 1, run_mode), run_mode))[0] for _ in range(2))
+        beside = (
+            alone
+            if run_mode.single
+            else logits_of(run_model(module, shown(like, BATCH, run_mode), run_mode))[0]
+        )
     return alike(alone, again), alike(alone, beside)
 
 
 def not_the_same(
-    module: nn.Module, like: Tensor, logits_of: Logits, manner: RunMode
+    module: nn.Module, like: Tensor, logits_of: Logits, run_mode: RunMode
 ) -> tuple[tuple[Finding, ...], bool]:
     """Why the same input has given two outputs, as findings, and whether pictures are to be run alone."""
-    again, beside = repeats(module, like, logits_of, manner)
+    again, beside = repeats(module, like, logits_of, run_mode)
     if not again:
         return (draws_lots(),), False
     return ((), False) if beside else ((leans_on_batch(),), True)

@@ -1,4 +1,4 @@
-"""How a model lets itself be run while its layers are looked at: as its user runs it, where it insists."""
+"""How a model can be run while its layers are inspected."""
 
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ class Refused(Exception):  # noqa: N818 - another manner is tried, and the last 
         self.kind, self.words = kind, words
 
 
-def base_input(like: Tensor, noise: Tensor, manner: RunMode) -> Tensor:
+def base_input(like: Tensor, noise: Tensor, run_mode: RunMode) -> Tensor:
     """What to show in place of ``noise`` (channels, height, width), of unit deviation: that, or the picture.
 
     The user's picture stays within its own range, since some models check that.
     """
-    if not manner.own:
+    if not run_mode.own:
         return noise
     picture = like.detach().to(noise)
     return (picture + _LITTLE * picture.std() * noise).clamp(picture.min(), picture.max())
 
 
-def run_model(module: nn.Module, inputs: Tensor, manner: RunMode) -> Any:
-    """The lent model's output for inputs (batch, channels, height, width).
+def run_model(module: nn.Module, inputs: Tensor, run_mode: RunMode) -> Any:
+    """The borrowed model's output for inputs (batch, channels, height, width).
 
     Raises:
         Refused: what the model raises, in its own words.
     """
     try:
-        with torch.set_grad_enabled(manner.recording or torch.is_grad_enabled()):
-            if manner.recording and not inputs.requires_grad:
+        with torch.set_grad_enabled(run_mode.recording or torch.is_grad_enabled()):
+            if run_mode.recording and not inputs.requires_grad:
                 inputs = inputs.detach().requires_grad_(True).clone()
             return module(inputs)
     except CamlucidaError:
@@ -75,7 +75,7 @@ def run_model(module: nn.Module, inputs: Tensor, manner: RunMode) -> Any:
 
 
 def refusal(module: nn.Module, like: Tensor, refused: Refused) -> ModelError:
-    """The error for a model that can be run in no manner, with its own words for the user's picture alone."""
+    """The error for a model that can be run in no mode, with its own words for the user's picture alone."""
     size = "×".join(map(str, like.shape))
     beside = spoken("in a module of your own (`--model file.py:factory`)", "by Explainer(args=…, kwargs=…)")
     return ModelError(

@@ -1,4 +1,4 @@
-"""The last layer of each grid: where a network can be looked at, from fine to coarse."""
+"""The last layer of each grid, from fine to coarse."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ def stages(known: LayerInspector, like: Tensor) -> list[str]:
     ``like`` is an input (channels, height, width).
     """
     seen = known.survey(like)
-    places = candidates(seen)
-    looks = known.look(like, [place.name for place in places])
+    layer_calls = candidates(seen)
+    looks = known.look(like, [call.name for call in layer_calls])
     last: dict[Size, str] = {}
-    for place in places:
-        if (
-            place.paths == seen.paths
-            and looks[place.name].live_fraction > 0
-            and not looks[place.name].class_map
-        ):
-            last[place.layouts[0].grid] = place.name
+    for call in layer_calls:
+        if call.paths == seen.paths and looks[call.name].live_fraction > 0 and not looks[call.name].class_map:
+            last[call.layouts[0].grid] = call.name
     verdicts = {name: known.verdict_of(name, like) for name in reversed(last.values())}
     return [name for name, one in verdicts.items() if one and one.verdict == "verified"]

@@ -1,4 +1,4 @@
-"""Every layer of a model: what it returns, and how the score depends on that."""
+"""Every layer of a model: its outputs, and how the score depends on them."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ class Survey:
     """All calls of layers in the order in which they finished, for an input of one ``size``.
 
     ``paths`` counts those from the logits to the picture, which ``graph`` has. ``logits`` (classes,) are those
-    of the first input shown, and ``manner`` is how the model was run; ``drew`` says that it draws random
+    of the first input shown, and ``run_mode`` is how the model was run; ``drew`` says that it draws random
     numbers.
     """
 
-    places: tuple[LayerCall, ...]
+    layer_calls: tuple[LayerCall, ...]
     paths: int
     graph: Graph
     logits: Tensor
     size: Size
-    manner: RunMode
+    run_mode: RunMode
     drew: bool
 
     @property
@@ -73,11 +73,11 @@ class Survey:
         return len(self.logits)
 
 
-def shown(like: Tensor, count: int, manner: RunMode) -> Tensor:
+def shown(like: Tensor, count: int, run_mode: RunMode) -> Tensor:
     """Inputs (count, channels, height, width) like ``like``; the first is the same whatever ``count``."""
     generator = torch.Generator().manual_seed(3)
     noise = [torch.randn(like.shape, generator=generator, dtype=torch.float64) for _ in range(count)]
-    return torch.stack([base_input(like.cpu(), one, manner) for one in noise]).to(like)
+    return torch.stack([base_input(like.cpu(), one, run_mode) for one in noise]).to(like)
 
 
 def survey(module: nn.Module, like: Tensor, logits_of: Logits) -> Survey:
@@ -90,41 +90,43 @@ def survey(module: nn.Module, like: Tensor, logits_of: Logits) -> Survey:
     """
     why = Refused("", "")
     with borrowed(module), torch.enable_grad():
-        for manner in RUN_MODES:
+        for run_mode in RUN_MODES:
             try:
-                return _surveyed(module, like, logits_of, manner)
+                return _surveyed(module, like, logits_of, run_mode)
             except Refused as refused:
                 why = refused
     raise refusal(module, like, why)
 
 
-def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, manner: RunMode) -> Survey:
+def _surveyed(module: nn.Module, like: Tensor, logits_of: Logits, run_mode: RunMode) -> Survey:
     size = size_of(like)
-    batch = 1 if manner.single else BATCH
-    inputs = source = shown(like, batch, manner).requires_grad_(True).clone()  # some write to their input
-    light = nullcontext() if manner.recording else _saving_nothing()  # it may differentiate inside its forward
+    batch = 1 if run_mode.single else BATCH
+    inputs = source = shown(like, batch, run_mode).requires_grad_(True).clone()  # some write to their input
+    light = (
+        nullcontext() if run_mode.recording else _saving_nothing()
+    )  # it may differentiate inside its forward
     with light, DrawWatch(module) as watch, traced(module) as records:
-        logits = logits_of(run_model(module, inputs, manner))
+        logits = logits_of(run_model(module, inputs, run_mode))
         paths = Paths(logits, source)
     logits = logits.detach()
-    if len(logits) != batch and not manner.single:
+    if len(logits) != batch and not run_mode.single:
         raise Refused("nothing", f"it returns {len(logits)} rows for a batch of {batch}")
-    if not manner.own and not bool(logits.isfinite().all()):
+    if not run_mode.own and not bool(logits.isfinite().all()):
         raise Refused("nothing", "it returns NaN or infinity on noise")
     calls = Counter(record.name for record in records)
     total = max(1, sum(parameter.numel() for parameter in module.parameters()))
     found = layouts_of(records, batch, size)
-    places = [
+    layer_calls = [
         _layer_call(record, layouts, paths, (calls[record.name], total))
         for record, layouts in zip(records, found, strict=True)
     ]
     return Survey(
-        tuple(places),
+        tuple(layer_calls),
         paths.total,
         paths.graph,
         logits[0].float().cpu(),
         size,
-        manner,
+        run_mode,
         watch.drew,
     )
 

@@ -120,7 +120,8 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
         yield "remark", remark
     yield (
         "layers",
-        f"{len(looked.places)} calls, {sum(bool(one.layouts) for one in looked.places)} with positions",
+        f"{len(looked.layer_calls)} calls, "
+        f"{sum(bool(one.layouts) for one in looked.layer_calls)} with positions",
     )
     before = _fingerprint(explainer.module)
     explained = _taken(lambda: explainer.explain(picture))
@@ -128,7 +129,7 @@ def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tup
     yield "custody", "the model came back as it was" if same else "CHANGED: report this model"
     yield "speed", f"a forward {forward * 1e3:.0f} ms, Grad-CAM {explained / forward:.2f} forwards"
     weights = sum(one.numel() * one.element_size() for one in explainer.module.parameters())
-    returned = sum(prod(shape) for place in looked.places for shape in place.shapes) * picture.element_size()
+    returned = sum(prod(shape) for call in looked.layer_calls for shape in call.shapes) * picture.element_size()
     kind = f"{picture.device}, {str(picture.dtype).removeprefix('torch.')}"
     yield (
         "memory",

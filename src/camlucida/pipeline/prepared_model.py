@@ -120,12 +120,12 @@ class PreparedModel:
 
     def extra_inputs(self, pictures: int = 1) -> AbstractContextManager[None]:
         """While entered, the model gets its extra arguments for so many ``pictures``."""
-        return extra_inputs(self.module, *self._extra, pictures, self.inspector.manner.recording)
+        return extra_inputs(self.module, *self._extra, pictures, self.inspector.run_mode.recording)
 
     def readers(self, like: Tensor) -> OutputReaders:
         """How the model's numbers are read for inputs like ``like`` (channels, height, width)."""
         layout_of, grid_of = partial(self.inspector.layout_of, like), operation_layouts(self.inspector, like)
-        single, strides = self.inspector.manner.single, self.inspector.strides
+        single, strides = self.inspector.run_mode.single, self.inspector.strides
         return OutputReaders(self.adapter.logits_of, layout_of, grid_of, single=single, strides=strides)
 
     def at_layers(self, job: BatchJob, count: int) -> BatchJob:

@@ -13,9 +13,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam import _formulas as formulas
 from camlucida.compat.pytorch_grad_cam._arguments import in_older_order
-from camlucida.compat.pytorch_grad_cam._formulas import Array, Peer
+from camlucida.compat.pytorch_grad_cam._formulas import (
+    Array,
+    Peer,
+    fem,
+    gradcam_plus_plus,
+    kpcacam,
+    projection,
+    xgradcam,
+)
 from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
 from camlucida.errors import OptionError
@@ -40,7 +47,7 @@ class GradCAMPlusPlus(BaseCAM):
     """``gradcam++``."""
 
     method = "gradcam++"
-    peer = Peer(weights=formulas.gradcam_plus_plus)
+    peer = Peer(weights=gradcam_plus_plus)
 
 
 class HiResCAM(BaseCAM):
@@ -59,21 +66,21 @@ class XGradCAM(BaseCAM):
     """``xgradcam``."""
 
     method = "xgradcam"
-    peer = Peer(weights=formulas.xgradcam)
+    peer = Peer(weights=xgradcam)
 
 
 class EigenCAM(BaseCAM):
     """``eigencam``."""
 
     method = "eigencam"
-    peer = Peer(image=lambda activations, _: formulas.projection(activations))
+    peer = Peer(image=lambda activations, _: projection(activations))
 
 
 class EigenGradCAM(BaseCAM):
     """``eigengradcam``."""
 
     method = "eigengradcam"
-    peer = Peer(image=lambda activations, gradients: formulas.projection(gradients * activations))
+    peer = Peer(image=lambda activations, gradients: projection(gradients * activations))
 
 
 class SegEigenCAM(BaseCAM):
@@ -138,7 +145,7 @@ class FEM(BaseCAM):
         self.k = 2 if given is None else given
         super().__init__(model, target_layers, reshape_transform, **moved, **named)
         self.options = {"k": float(self.k)}
-        self.peer = Peer(image=lambda activations, _: formulas.fem(activations, self.k))
+        self.peer = Peer(image=lambda activations, _: fem(activations, self.k))
 
 
 class KPCA_CAM(BaseCAM):  # noqa: N801 - the peer's name
@@ -159,7 +166,7 @@ class KPCA_CAM(BaseCAM):  # noqa: N801 - the peer's name
         self.kernel, self.gamma = "sigmoid" if given is None else given, gamma
         super().__init__(model, target_layers, reshape_transform, **moved, **named)
         self.options = {"kernel": self.kernel, "gamma": gamma or 0.0}
-        self.peer = Peer(image=partial(formulas.kpcacam, self.options))
+        self.peer = Peer(image=partial(kpcacam, self.options))
 
 
 class AblationLayer(nn.Module):
