@@ -44,7 +44,7 @@ def loaded(source: Path) -> Modules:
     """The package in ``source``, beside any other of its name: see ``using``."""
     sys.path.insert(0, str(source))
     try:
-        import_module("camlucida.pipeline.explainer")
+        _ = import_module("camlucida").Explainer  # wherever that tree has it
         return _taken_out()
     finally:
         sys.path.remove(str(source))
@@ -70,7 +70,7 @@ def using(modules: Modules, source: Path) -> Iterator[None]:
 def job(modules: Modules, source: Path, module: torch.nn.Module, layer: str) -> Callable[..., Any]:
     """What explains pictures by one of the two."""
     with using(modules, source):
-        explainer = modules["camlucida.pipeline.explainer"].Explainer(module)
+        explainer = modules["camlucida"].Explainer(module)
 
     def run(batch: torch.Tensor, methods: tuple[str, ...]) -> None:
         explainer.explain(list(batch), methods, [7], [layer])

@@ -1,6 +1,6 @@
-"""The user's module, lent and given back: the one context manager through which anything here runs a model.
+"""Borrow the user's module and give it back: everything that runs a model goes through ``borrowed``.
 
-While lent, the module is in evaluation mode and its parameters record no gradients; compiled code, gradient
+While borrowed, the module is in evaluation mode and its parameters record no gradients; compiled code, gradient
 checkpoints and the user's hooks on gradients are put aside. When it comes back, also after an error or Ctrl-C,
 everything is as it was: modes, hooks, flags, ``.grad``, buffers, forwards that were set on instances, random
 states, and what ``snapshot`` remembers of plain attributes (some models cache attention biases there in
@@ -51,10 +51,10 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def borrowed(module: nn.Module) -> Iterator[nn.Module]:
-    """The module, ready to be run and hooked by one borrower at a time; afterwards as it was.
+    """Borrow the module: ready to be run and hooked inside, afterwards exactly as it was.
 
-    Inside, nothing records gradients unless the borrower switches that on. Lent again meanwhile, to the same
-    thread, it stays lent. Each step of giving back is done twice, since an interrupt may end the first one.
+    Inside, nothing records gradients unless the borrower switches that on. Borrowed again in the same thread,
+    it is passed on. Each step of giving back is done twice, since an interrupt may end the first one.
 
     Raises:
         ModelError: the model wrote to its own parameters while it ran, or something could not be put back.
@@ -82,7 +82,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
 
 @dataclass(eq=False)
 class _Loan:
-    """What is remembered of a module while it is lent, and everything that puts it back."""
+    """The state of a borrowed module, and everything that restores it."""
 
     module: nn.Module
     grad_mode: bool
@@ -147,7 +147,7 @@ class _Loan:
             _loans.remove(self)
 
     def check_errors(self) -> None:
-        """Tell what could not be put back.
+        """Report what could not be restored.
 
         Raises:
             ModelError: there is such a thing.
@@ -163,9 +163,9 @@ class _Loan:
 def in_this_thread(
     hook: Callable[..., Any], elsewhere: Callable[..., Any] = lambda *_, **__: None
 ) -> Callable[..., Any]:
-    """The hook, for calls in this thread alone.
+    """The hook, restricted to calls in this thread.
 
-    Other threads may run the lent module too, and get ``elsewhere``: without it, as if there were no hook.
+    Other threads may run the borrowed module too, and get ``elsewhere``: without it, as if there were no hook.
     """
     thread = threading.get_ident()
 
@@ -236,7 +236,7 @@ def _remembered_flags(parameter: nn.Parameter) -> Undo:
 
 
 def _after_fork() -> None:
-    """In a child process no other thread goes on: what was lent to one is put back, and the lock is free."""
+    """In a forked child no other thread continues: restore what they had borrowed, and free the lock."""
     for loan in _loans:
         loan.give_back()
     borrow_lock.renew()

@@ -11,7 +11,7 @@ lock = threading.RLock()
 
 @contextmanager
 def exclusive() -> Iterator[None]:
-    """While entered, no other thread has its turn; the same one may enter again.
+    """Hold the process-wide borrow lock; the same thread may enter again.
 
     An interrupt may end any line, so the lock is given back twice over, and it is taken by the outermost turn
     alone: then the lock itself says whether there is anything to give back.
@@ -32,7 +32,7 @@ def exclusive() -> Iterator[None]:
 
 
 def renew() -> None:
-    """In a child process, where the thread that holds the old lock does not go on."""
+    """Replace the lock in a forked child, where its holder does not continue."""
     global lock  # noqa: PLW0603 - the old one is held for ever
     lock = threading.RLock()
 

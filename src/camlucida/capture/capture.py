@@ -1,6 +1,6 @@
-"""One forward, one short backward: what the methods need of a model, and nothing of it touched.
+"""One forward and one short backward per target: everything that methods need of a model.
 
-Everything before the layers of interest is free: with parameters frozen while the model is lent, autograd
+Everything before the layers of interest is free: with parameters frozen while the model is borrowed, autograd
 records from the layers' outputs to the logits only, unless a method needs the gradient of the input as well.
 """
 
@@ -73,7 +73,7 @@ class LayerCapture:
 
 @dataclass(frozen=True)
 class BatchCapture:
-    """One run of the model on a batch: logits (batch, classes), and what was caught on the way.
+    """One run of the model on a batch: logits (batch, classes), and what hooks recorded.
 
     ``bound[t][i]`` is target t fixed for picture i and ``scores[t][i]`` its value; ``captured[l][t]`` and
     ``layouts[l]`` belong to layer l. ``findings(l, needs, i)`` is what came up while variants of picture i
@@ -92,7 +92,7 @@ class BatchCapture:
     names: Sequence[str] = ()
 
     def __getitem__(self, layer: str) -> list[LayerCapture]:
-        """What was captured of a layer, for each target."""
+        """The captures of a layer, one for each target."""
         if layer not in self.names:
             raise KeyError(f"layer {layer!r} was not captured, these were: {', '.join(self.names)}")
         return self.captured[self.names.index(layer)]
@@ -100,7 +100,7 @@ class BatchCapture:
 
 @dataclass(frozen=True)
 class OutputReaders:
-    """How a model's numbers are read.
+    """How to read a model's outputs: logits, layouts, strides.
 
     ``logits_of``: output → logits (batch, classes). ``layout_of``: (layer name, its output) → layout.
     ``grid_of``: (tensor, whether its channels are last) → layout, None where it has no positions. ``parts``
@@ -125,7 +125,7 @@ def capturing(
     reading: OutputReaders,
     needs: frozenset[str] = ALL_GRADIENTS,
 ) -> Iterator[BatchCapture]:
-    """Run ``module`` once on a batch of ``pictures`` and catch what is needed; it stays lent meanwhile.
+    """Run ``module`` once on a batch of ``pictures`` and record what is needed; it stays borrowed inside.
 
     Each picture is (channels, height, width), all of one size; ``targets[t][i]`` is target t for picture i.
     ``needs`` are fields of ``Captured``. Half-precision tensors are returned as float32.
@@ -173,7 +173,7 @@ def _run(
     reading: OutputReaders,
     needs: frozenset[str],
 ) -> BatchCapture:
-    """The lent module's one forward, and the backward of each target."""
+    """The borrowed module's one forward, and the backward of each target."""
     layers, targets = asked
     whole, curved = "bias_terms" in needs, "hessian_products" in needs
     recording = whole or curved or "gradients" in needs
@@ -225,7 +225,7 @@ def _read(reading: OutputReaders, name: str, kept: Tensor) -> _Row:
 
 
 def _captured(row: _Row, gradient: Tensor | None, extra: dict[str, Any], curved: bool) -> LayerCapture:
-    """What was caught of one layer for one target, of which ``gradient`` is the gradient."""
+    """The capture of one layer for one target, whose gradient is ``gradient``."""
     if curved:
         product = hessian_product(row.name, row.kept, gradient, row.layout)
         extra = {**extra, "hessian_products": _maps(row.layout, product)}

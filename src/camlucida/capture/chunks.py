@@ -1,4 +1,4 @@
-"""Many variants of one input, run a chunk at a time: as many at once as is fastest, and as memory allows."""
+"""Run many variants of one input in chunks, as large as is fastest and as memory allows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ChunkSize:
     tried: list[float] = field(default_factory=list)  # seconds a variant at this size
 
     def learn(self, seconds: float) -> None:
-        """Take in how long a variant took in a whole chunk of the present size; the best of several counts.
+        """Learn from the time per variant in a full chunk of this size; the best of several counts.
 
         Under ``torch.use_deterministic_algorithms`` the size stays, since rounding depends on it.
         """
@@ -63,7 +63,7 @@ class ChunkSize:
 
 
 def one_at_a_time(single: bool, largest: int = LARGEST) -> ChunkSize:
-    """The pace of a model that takes a ``single`` picture at a time, or else as many as is fastest."""
+    """The chunk size of a model that takes a ``single`` input at a time, else as many as is fastest."""
     return ChunkSize(size=1, largest=1, settled=True) if single else ChunkSize(largest=largest)
 
 

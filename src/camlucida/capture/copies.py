@@ -1,4 +1,4 @@
-"""Copies of the values that a module holds, each of which can put itself back where the value has changed."""
+"""Copies of values that a module holds; each restores its value if that has changed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from camlucida.capture.random_draws import draws
 
 # Bytes from which on a value costs more to copy than to watch.
 LARGE = 1 << 20
-# Large tensors that a whole loan left as they were: they are watched from then on, and no longer copied.
+# Large tensors that a whole borrow left unchanged: from then on their version is watched, and no copy made.
 _read_only = WeakTensorKeyDictionary()
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)  # no subclass with arithmetic of its own
 _GROUPED = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.bool)
 
 
 class Written(Exception):  # noqa: N818 - collected with what put_back raises, and told as ModelError
-    """A large value was written to that no loan before had changed, so that there is no copy of it."""
+    """A large value was written to that earlier borrows left alone, so that there is no copy of it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _same_memory(tensor: Tensor, alias: Tensor) -> bool:
 
 
 def copy_array(array: np.ndarray[Any, Any]) -> Callable[[], None] | None:
-    """What puts a NumPy array's values back; None where nobody can write to it, or it is large."""
+    """A function that restores a NumPy array; None if it is read-only or large."""
     if not array.flags.writeable or array.nbytes >= LARGE:
         return None
     before, kept = array.copy(), array.tobytes()
@@ -148,7 +148,7 @@ def copy_array(array: np.ndarray[Any, Any]) -> Callable[[], None] | None:
 
 
 def copy_bytes(array: bytearray) -> Callable[[], None] | None:
-    """What puts a bytearray back; None where it is large."""
+    """A function that restores a bytearray; None if it is large."""
     if len(array) >= LARGE:
         return None
     before = bytes(array)
@@ -161,7 +161,7 @@ def copy_bytes(array: bytearray) -> Callable[[], None] | None:
 
 
 def copy_generator(generator: Any) -> Callable[[], None]:
-    """What puts a random generator of torch, NumPy or Python back."""
+    """A function that restores a random generator of torch, NumPy or Python."""
     if isinstance(generator, torch.Generator):
         state = generator.get_state()
         return lambda: None if torch.equal(generator.get_state(), state) else _set(generator, state)
@@ -202,13 +202,13 @@ class RandomStates:
 
 
 def random_states() -> RandomStates:
-    """As they are now."""
+    """The current random states."""
     tensors = [torch.get_rng_state(), *(state for device in _in_use() for state in device.get_rng_state_all())]
     return RandomStates(tensors, random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
 
 
 class RandomWatch:
-    """The process's random states, put back where the lent module has drawn.
+    """The process's random states, restored if the borrowed module has drawn.
 
     While other threads run, a thread would see its numbers again. Then torch's states are put back only if the
     module is known to draw, and those of Python and NumPy only if they changed while it ran.

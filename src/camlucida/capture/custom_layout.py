@@ -1,4 +1,4 @@
-"""A layer's output read by a function of the user's own, in place of what the probe finds."""
+"""A layer's output read by the user's own function instead of a layout that the probe finds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Reshape = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class CustomLayout:
-    """A layout, as ``layout.Layout`` is one, for an order of positions that none of those has.
+    """A layout like ``layout.Layout``, for an order of positions that no ``Layout`` has.
 
     ``places`` says where in one picture's output each value of its maps lies; None where ``function`` does
     more than to choose and to reorder.

@@ -1,4 +1,4 @@
-"""Derivatives beyond the one backward: for variants of the input, and of second order."""
+"""Gradients for variants of the input, and second derivatives."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LARGEST = 8  # variants at once: what follows the layer is kept for each
 
 @dataclass(frozen=True)
 class VariantGradients:
-    """A lent module, to be run on variants of its pictures; ``bound[t][i]`` is target t for picture i."""
+    """A borrowed module, run on variants of its inputs; ``bound[t][i]`` is target t for picture i."""
 
     module: nn.Module
     layer: str
@@ -57,7 +57,7 @@ class VariantGradients:
             return in_chunks(run, count, self.pace)
 
     def findings(self, needs: Sequence[str]) -> tuple[Finding, ...]:
-        """What came up while variants were run for a method with such ``needs``."""
+        """Findings from running variants for a method with such ``needs``."""
         ended = "variant_gradients" in needs and self.pace.retreated
         return (memory_ended("fewer variants of a picture"),) if ended else ()
 

@@ -25,7 +25,7 @@ _FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAt
 
 @contextmanager
 def eager_execution(parts: Sequence[nn.Module]) -> Iterator[None]:
-    """In this thread checkpoints run their function, and compiled code runs as it was written.
+    """Run checkpointed functions directly in this thread, and compiled code eagerly.
 
     What ``checkpoint()`` calls is replaced, since models import that function by name, for as long as any
     thread needs it, and acts in those threads alone. Two settings are the process's: where anything has been
@@ -75,7 +75,7 @@ def _leave(token: object) -> None:
 
 
 def _forget() -> None:
-    """In a forked child no other thread goes on: nothing runs eagerly any more."""
+    """In a forked child no other thread continues: restore the settings."""
     _tokens.clear()
     _leave(object())
 

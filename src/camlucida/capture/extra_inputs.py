@@ -1,4 +1,4 @@
-"""What a model takes beside the picture, handed to it each time it runs."""
+"""Extra forward arguments, added to every call of the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _ExtraInputs:
 
 
 class _Threads(threading.local):
-    """What each thread has given, the last one at the end."""
+    """The extra inputs of each thread, the innermost last."""
 
     def __init__(self) -> None:
         self.stack: list[_ExtraInputs] = []
@@ -43,7 +43,7 @@ def extra_inputs(
     pictures: int = 1,
     recording: bool = False,
 ) -> Iterator[None]:
-    """While entered, each run of the lent ``module`` in this thread gets these arguments as well.
+    """While entered, each call of the borrowed ``module`` in this thread gets these arguments too.
 
     ``args`` follow the inputs. A tensor whose first axis is 1 is repeated for each picture; one with as many
     rows as there are ``pictures`` gives each picture its own. With ``recording`` gradients record from the
@@ -61,7 +61,7 @@ def extra_inputs(
 
 @contextmanager
 def rows_in_batch(rows: Sequence[int]) -> Iterator[None]:
-    """While entered, batches hold the pictures with these numbers, or else variants of the first of them."""
+    """While entered, batches hold the images with these numbers, or variants of the first of them."""
     current = _threads.stack[-1] if _threads.stack else None
     if current:
         current.rows.append(rows)
@@ -74,7 +74,7 @@ def rows_in_batch(rows: Sequence[int]) -> Iterator[None]:
 
 @contextmanager
 def variants_of_row(place: int) -> Iterator[None]:
-    """While entered, batches hold nothing but variants of the picture at this place of the batch before."""
+    """While entered, batches hold only variants of this row of the outer batch."""
     rows = _threads.stack[-1].rows if _threads.stack else []
     with rows_in_batch([rows[-1][place]] if rows else [place]):
         yield
@@ -128,7 +128,7 @@ def _detached(leaf: Any) -> Any:
 
 
 def _of_batch(leaf: Any, current: _ExtraInputs, batch: int) -> Any:
-    """The part of an argument that belongs to the ``batch`` pictures now run."""
+    """The rows of an argument for the ``batch`` inputs of this call."""
     if not isinstance(leaf, Tensor) or leaf.ndim == 0:
         return leaf
     if len(leaf) == 1:

@@ -1,4 +1,4 @@
-"""The gradients of a score, and what to do where there are none."""
+"""The gradients of a score, and clear errors where there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hooks that catch what layers return, and hand on something that nobody else holds."""
+"""Forward hooks that record layer outputs, and pass on copies that nothing else can modify."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from camlucida.errors import LayerError
 
 @contextmanager
 def record_outputs(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Catch what each layer returns in this thread, in the order of its calls.
+    """Record the outputs of each layer in this thread, in the order of its calls.
 
-    With grad mode on, a caught tensor that records no gradients yet becomes a leaf that does, and grad mode
-    is switched on from there, also where the model itself has switched it off. What is caught is a clone,
-    and the model goes on with another, so that nothing can rewrite it in place.
+    With grad mode on, a recorded tensor that records no gradients yet becomes a leaf that does, and grad mode
+    is switched on from there, also where the model itself has switched it off. Each record is a clone,
+    and the model goes on with another, so that nothing can modify it in place.
     """
     for name in layers:
         _refuse_scripted(module, name)
@@ -61,12 +61,12 @@ def _refuse_scripted(module: nn.Module, name: str) -> None:
 
 
 def add_forward_hook(part: nn.Module, hook: Callable[..., Any], **how: Any) -> Any:
-    """The handle of a forward hook; TorchScript's own method refuses one, though Python calls its stages."""
+    """Register a forward hook; TorchScript's own method refuses, though Python calls its stages."""
     return nn.Module.register_forward_hook(part, hook, **how)
 
 
 def why_hidden(output: Any) -> str:
-    """Why what a layer returns cannot be looked at; empty where it can."""
+    """Why a layer's output cannot be read; empty if it can."""
     tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
     if any(map(is_mapped, tensors)):
         return (

@@ -1,4 +1,4 @@
-"""Ctrl-C, held back while something must not be left half done."""
+"""Defer Ctrl-C while a step must not be left half done."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def logits_of(output: Any) -> Tensor:
 
 
 def logits_by(function: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
-    """The user's own way to the logits, checked like those that are found."""
+    """The user's own ``logits_of``, with its result checked."""
     return partial(_chosen, function)  # which can be pickled
 
 
@@ -56,7 +56,7 @@ def _chosen(function: Callable[[Any], Any], output: Any) -> Tensor:
 
 
 def _own_way() -> str:
-    """How a user says where the logits are."""
+    """Advice on how to say where the logits are."""
     wrapped = "wrap it in a module whose forward returns them"
     return spoken(
         f"{wrapped} (`--model file.py:factory`)",

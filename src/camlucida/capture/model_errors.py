@@ -1,4 +1,4 @@
-"""What a user's model raises, told as what camlucida ran and in the model's own words."""
+"""Errors that a user's model raises, reported with what camlucida ran and in the model's own words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a model draws random numbers, told apart from what other threads draw."""
+"""Whether a model draws random numbers, as opposed to other threads."""
 
 from __future__ import annotations
 

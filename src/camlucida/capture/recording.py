@@ -1,4 +1,4 @@
-"""What the modules of a network return before a layer does, kept while it runs once on a batch."""
+"""Outputs of the modules that finish before a layer, recorded in one run on a batch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Call:
 
 @dataclass
 class Recording:
-    """What had finished before ``layer``, in order, in a run on ``batch`` pictures.
+    """The calls that finished before ``layer``, in order, in a run on ``batch`` inputs.
 
     ``output`` is what the layer returned, of which ``tensor`` (batch, …) is the one floating-point tensor.
     Modules are kept as large as possible: one that finished before the layer stands for all its children.
@@ -102,7 +102,7 @@ def measured(recording: Recording) -> Iterator[None]:
 
 
 def first_axes(recording: Recording) -> bool:
-    """Take the first axis of each tensor for the pictures'; False where that cannot be, of one picture."""
+    """Assume that the first axis of each tensor is the batch; False if that cannot be."""
     tensors = [all_tensors_in(call.output) for call in recording.calls]
     if recording.batch != 1 or any(one.ndim == 0 or len(one) != 1 for kept in tensors for one in kept):
         return False

@@ -1,4 +1,4 @@
-"""Run only what follows a layer, for many variants of what it returns.
+"""Run only the part behind a layer, for many variants of its output.
 
 Nothing before the layer changes, so that part runs once and is recorded; for a variant, the modules that had
 finished before the layer return what they returned then, the layer returns the variant, and everything else
@@ -51,7 +51,7 @@ class ReplayPoint:
 
 
 def check(tail: ReplayPoint, plain: Tensor) -> bool:
-    """Whether replaying gives what full runs give, for the layer's own output and a changed one, side by side.
+    """Whether replaying agrees with full runs, for the layer's own output and a changed one side by side.
 
     ``plain`` (1, classes) are the logits of the recorded run, of the layer's own output. Which axes grow with
     the batch shows in a run of another number of pictures. Where all that was recorded, of one picture, has

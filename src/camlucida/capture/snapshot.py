@@ -1,4 +1,4 @@
-"""What stands in a module's attributes, remembered and put back.
+"""Snapshot and restore a module's attributes.
 
 Remembered are all containers, tensors, arrays, random generators and plain objects that can be reached from
 the module's attributes through containers and through at most two objects in a row. Not remembered is what
@@ -45,7 +45,7 @@ _MOST = 100_000  # things looked at beyond the module's own dicts: a model may h
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Containers and tensors with what stood in them; ``inference`` has tensors that inference mode made."""
+    """Containers and tensors with their contents; ``inference`` has tensors that inference mode made."""
 
     empty: list[dict[Any, Any]] = field(default_factory=list)
     filled: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Snapshot:
         return [*(dictionary for dictionary, _ in self.filled), *lists]
 
     def put_back(self) -> list[Exception]:
-        """Everything as it stood, in place, touching only what changed; what that raised, item by item."""
+        """Restore everything in place, touching only what changed; the errors, item by item."""
         errors: list[Exception] = []
         for was_empty in self.empty:
             if was_empty:

@@ -107,7 +107,7 @@ class Strides:
 def striding(
     module: nn.Module, size: Size, batch: int, known: MutableMapping[Size, Strides]
 ) -> Iterator[Strides]:
-    """The strides of the lent ``module``'s run on inputs of ``size``; they are noted once, in ``known``."""
+    """The strides of the borrowed ``module``'s run on inputs of ``size``; they are noted once, in ``known``."""
     if size in known:
         yield known[size]
         return

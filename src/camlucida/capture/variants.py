@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class VariantRunner:
-    """A lent module, to be run again and again on the pictures of one batch.
+    """A borrowed module, run again and again on the inputs of one batch.
 
     ``read`` are the batch's logits (batch, classes) and its targets; ``recording`` is what preceded the layer,
     where variants of what that returns will be run. What is learned while running is kept: the pace, and

@@ -84,7 +84,7 @@ def _version(tensor: Tensor) -> int:
 
 @contextmanager
 def traced(module: nn.Module, copies: bool = False) -> Iterator[list[CallRecord]]:
-    """While entered, the lent ``module``'s calls in this thread are recorded, as they finish.
+    """While entered, the borrowed ``module``'s calls in this thread are recorded, as they finish.
 
     Grad mode stays what it is on entering, also where the model itself switches it. With ``copies`` each
     module takes and hands on copies, so that code that writes to them does not spoil a backward.

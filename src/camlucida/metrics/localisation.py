@@ -133,7 +133,7 @@ def top_k_intersection(heatmap: Tensor, mask: Tensor | None, *, k: float = 0.02)
 
 
 def _judged(name: str, heatmap: Tensor, mask: Tensor | None, judge: Callable[[Tensor, Tensor], float]) -> float:
-    """What ``judge`` says of the map in float64 and the mask, where there is something to judge.
+    """The score of the map in float64 against the mask, if the map and the mask are not blank.
 
     Raises:
         OptionError: there is no mask, or one of another size.

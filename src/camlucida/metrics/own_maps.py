@@ -1,4 +1,4 @@
-"""Metrics of maps that one has, whoever made them.
+"""Metrics of maps that you have, from any source.
 
 >>> import camlucida as cl
 >>> cl.metrics.insertion(heatmap, model, "cat.jpg", target=281)  # doctest: +SKIP

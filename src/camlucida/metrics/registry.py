@@ -1,4 +1,4 @@
-"""The one list of measures, filled beside each function; read by the command line, docs and tests."""
+"""The one list of metrics, filled beside each function; read by the command line, docs and tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Direction = Literal["higher", "lower"]
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean of what ``update`` gave for each picture, those that are not a number left out."""
+    """The mean of the values of all images, without NaN."""
     finite = [value for value in values if value == value]  # noqa: PLR0124 - NaN is not itself
     return sum(finite) / len(finite) if finite else float("nan")
 
@@ -47,7 +47,7 @@ class Metric(Registered):
 
 
 class Facts(TypedDict):
-    """What else a measure says of itself, as the fields of ``Metric``."""
+    """What else a metric declares, as the fields of ``Metric``."""
 
     better: Direction
     bounds: tuple[float, float]

@@ -1,4 +1,4 @@
-"""ROAD: pixels are removed so that nothing in the picture tells where, and the score is looked at again.
+"""ROAD: remove pixels without leaving traces of where, and measure the score again.
 
 Setting pixels to a colour leaves the shape of what was removed, which a network can read. Here each becomes the
 weighted mean of its neighbours, removed ones too: one system of linear equations.

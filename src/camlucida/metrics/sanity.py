@@ -72,7 +72,7 @@ def max_sensitivity(
 def randomisation(
     heatmap: Tensor, randomised_maps: Callable[[], Sequence[Tensor]], *, similarity: str = "spearman"
 ) -> float:
-    """How much of the map is still there when the model's weights are drawn anew, from the last layer down.
+    """How much of the map remains when the model's weights are randomised, from the last layer on.
 
     The mean over all stages of the similarity's magnitude: a map turned over shows the same things. A map
     that is the same everywhere has nothing in common with the first; one that is not finite is left out.

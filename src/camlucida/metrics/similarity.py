@@ -1,4 +1,4 @@
-"""How alike two maps are: numbers for measures to use, not measures themselves.
+"""Similarities of two maps, used by metrics.
 
 All take two maps (height, width) and give NaN where one is the same everywhere or not finite: then there is no
 structure to compare.

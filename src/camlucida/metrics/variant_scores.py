@@ -17,7 +17,7 @@ from camlucida.targets.probabilities import last_activation
 
 @dataclass
 class RunCount:
-    """How many variants were asked for, and how many of them were run."""
+    """Counts of variants requested and run."""
 
     asked: int = 0
     run: int = 0
@@ -27,7 +27,7 @@ class RunCount:
 class VariantScores:
     """A model on variants of one picture; what has been run once is remembered.
 
-    Methods and measures share variants: the plain picture, the baseline, a map's imputations.
+    Methods and metrics share variants: the plain picture, the baseline, a map's imputations.
     """
 
     def __init__(
