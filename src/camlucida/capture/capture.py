@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 ALL_GRADIENTS = frozenset(("gradients",))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerCapture:
     """What a method can ask for, of one layer and one target; fields that nobody needs stay empty.
 
@@ -70,8 +70,12 @@ class LayerCapture:
     variant_gradients: VariantGradients | None = None
     hessian_products: Gradients | None = None
 
+    def __repr__(self) -> str:
+        known = [one.name for one in fields(self) if isinstance(getattr(self, one.name), Tensor)]
+        return f"<LayerCapture of {tuple(self.activations.shape)}: {', '.join(known)}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class BatchCapture:
     """One run of the model on a batch: logits (batch, classes), and what hooks recorded.
 
@@ -90,6 +94,9 @@ class BatchCapture:
     last: str | None = None
     cells: Callable[[Size], Cells] = lambda _: Cells()
     names: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"<BatchCapture of {tuple(self.outputs.shape)} outputs at {', '.join(self.names) or 'no layer'}>"
 
     def __getitem__(self, layer: str) -> list[LayerCapture]:
         """The captures of a layer, one for each target."""

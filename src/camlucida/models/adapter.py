@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adapter:
     """A model and all that its library says of it.
 
@@ -37,6 +37,9 @@ class Adapter:
     logits_of: Callable[[Any], Tensor] = field(default_factory=lambda: logits_of)
     outputs: Literal["classes", "embedding"] = "classes"
     activation: Activation = "auto"
+
+    def __repr__(self) -> str:
+        return f"<Adapter of {self.name} ({self.library}, {self.weights} weights)>"
 
     def label(self, index: int | None) -> str | None:
         """What class ``index`` is called, None where nobody says."""

@@ -33,14 +33,16 @@ def targets_of(given: Any) -> list[Any]:
     return several(given)
 
 
-def layer_named(root: nn.Module, layer: str | nn.Module | None) -> str | None:
-    """The name of a layer, which is given as that, or as the module itself; None stays.
+def layer_named(root: nn.Module, layer: Any) -> str | None:
+    """The name of a layer, given as that, as the module, or as a tuple of several to fuse; None stays.
 
     Raises:
         LayerError: the module is none of the model's, or it is something else.
     """
     if layer is None or isinstance(layer, str):
         return layer or None
+    if isinstance(layer, tuple):
+        return "+".join(layer_named(root, one) or "" for one in layer)
     name = next((name for name, part in root.named_modules() if part is layer), None)
     if name:
         return str(name)

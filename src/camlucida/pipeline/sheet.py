@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sheet:
     """Explanations in a labelled grid, ``rows[i][j]``; a row is of one picture."""
 
     rows: Sequence[Sequence[Explanation]]
     columns: Sequence[str]
     labels: Sequence[Sequence[str]]
+
+    def __repr__(self) -> str:
+        return f"<Sheet of {len(self.rows)} × {len(self.columns)}: {', '.join(self.columns)}>"
 
     @property
     def explanations(self) -> list[Explanation]:

@@ -23,6 +23,8 @@ def index_of(text: str, labels: Sequence[str] | None) -> int:
     if colon and prefix == "name":
         return find_class(rest.strip(), labels)
     if not text.isdecimal():
+        if not labels and text.removeprefix("-").isdecimal():
+            raise TargetError(f"classes are counted from 0, got {text}: give 0 for the first one")
         return find_class(text, labels)
     index = int(text)
     called = [place for place, label in enumerate(labels or ()) if text in _names(label)]
