@@ -74,7 +74,7 @@ def uneven_grid(where: str) -> Finding:
 
 def draws_lots() -> Finding:
     """For a model whose output differs from run to run."""
-    found = "the model is random: its scores for the same input differ from run to run"
+    found = "the model is random, its scores for the same input differ from run to run"
     advice = "the map shows one run: average several, or switch the randomness off in the model"
     return Finding("draws-lots", found, advice)
 

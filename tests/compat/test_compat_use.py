@@ -276,7 +276,7 @@ def test_a_blank_map_comes_with_its_reason() -> None:
     picture = torch.rand(1, 1, 8, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(UserWarning, match="every position speaks against"):
+        with pytest.raises(UserWarning, match="every position is evidence against"):
             ours.GradCAM(module, [module[1]])(picture, [lambda output: -output[0]])
         with pytest.raises(UserWarning, match="eigen smoothing does not apply to eigencam"):
             ours.EigenCAM(module, [module[1]])(picture, eigen_smooth=True)

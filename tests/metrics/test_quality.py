@@ -645,11 +645,11 @@ def test_a_measure_leaves_what_it_is_given_and_the_global_generator_alone(name: 
 
 
 @pytest.fixture(params=controls.CONTROLS)
-def control(request: pytest.FixtureRequest) -> controls.Floor:
+def control(request: pytest.FixtureRequest) -> controls.Control:
     return controls.CONTROLS[request.param]
 
 
-def test_floors_have_the_pictures_size_and_leave_the_generator_alone(control: controls.Floor) -> None:
+def test_floors_have_the_pictures_size_and_leave_the_generator_alone(control: controls.Control) -> None:
     state = torch.get_rng_state()
     for shape in ((3, 40, 57), (1, 9, 8), (12, 224, 224)):
         heatmap = control(drawn(shape, 0), 3)

@@ -393,8 +393,8 @@ def test_captions(changes, caption):
 def test_full_colour_can_be_given():
     explanation = made()
     peak = float(explanation.heatmap.max())
-    assert explanation.overlay(limit_at=peak).tobytes() == explanation.overlay().tobytes()
-    assert explanation.overlay(limit_at=1.0).tobytes() == explanation.overlay(scale="raw").tobytes()
+    assert explanation.overlay(full_at=peak).tobytes() == explanation.overlay().tobytes()
+    assert explanation.overlay(full_at=1.0).tobytes() == explanation.overlay(scale="raw").tobytes()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

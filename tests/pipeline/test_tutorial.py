@@ -74,7 +74,9 @@ def tint(overlay: np.ndarray, photo: np.ndarray) -> np.ndarray:
 def test_every_method_makes_the_photo_and_four_overlays(method: str, run: Run) -> None:
     """A map may be blank, as gradcam++'s of one of these networks is, if a warning says why."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", "the map is blank since every position speaks against this class")
+        warnings.filterwarnings(
+            "always", "the map is blank because every position is evidence against this class"
+        )
         photo, *overlays = panels_of(run("--method", method))
     squashed = np.asarray(Image.fromarray(data.chelsea()).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     assert np.abs(photo - squashed).mean() < JPEG

@@ -84,7 +84,7 @@ def _written(explanations: Sequence[Explanation], names: Sequence[str], outputs:
     for explanation, name, full in zip(explanations, names, limits, strict=True):
         mark = mark_of(explanation.manifest())
         path = outputs.path(name, mark, _parts(explanation))
-        explanation.save(path, **outputs.writing, **drawing, limit_at=full)
+        explanation.save(path, **outputs.writing, **drawing, full_at=full)
         if result.save_raw:
             explanation.save(path.with_suffix(".npz"), **outputs.writing)
         yield fields_of(path, explanation)

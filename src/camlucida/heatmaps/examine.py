@@ -49,7 +49,7 @@ def examine(heatmap: Tensor) -> tuple[Finding, ...]:
         found = "the map is zero everywhere" if high == low == 0 else "the map is the same everywhere"
         return (Finding("constant", found, "choose another layer or method"),)
     if high <= 0:
-        found = "the map is blank: every position is evidence against this class"
+        found = "the map is blank because every position is evidence against this class"
         drawn = f"draw it with a diverging colormap ({setting('colormap', 'RdBu_r')})"
         advice = f"{drawn}, or choose another class or method"
         return (Finding("negative-only", found, advice),)
@@ -77,6 +77,6 @@ def _border(heatmap: Tensor, high: float) -> tuple[Finding, ...]:
 
 def with_sign_findings(values: Tensor, clarity: Tensor) -> WithFindings:
     """Maps that are principal components, with a finding where the sign is not clear (batch,)."""
-    found = "the sign of this principal component is ambiguous: hot and cold may be swapped"
+    found = "the sign of this principal component is ambiguous, hot and cold may be swapped"
     finding = Finding("sign-ambiguous", found, "compare with a gradient method")
     return WithFindings(values, [(finding, clarity < UNCLEAR_SIGN)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Floor = Callable[[Tensor, int], Tensor]
+    Control = Callable[[Tensor, int], Tensor]
 
 _GRID = (7, 7)  # of the last layer of most networks
 
@@ -58,4 +58,4 @@ def edge_map(input: Tensor, seed: int = 0) -> Tensor:
     return conv2d(conv2d(edges, bell.view(1, 1, -1, 1)), bell.view(1, 1, 1, -1))[0, 0]
 
 
-CONTROLS: dict[str, Floor] = {"random-map": random_map, "centre": centred_gaussian, "edges": edge_map}
+CONTROLS: dict[str, Control] = {"random-map": random_map, "centre": centred_gaussian, "edges": edge_map}

@@ -39,7 +39,7 @@ def changed(base: Preprocess, numbers: Mapping[str, Any], channels: int, source:
     if missing:
         raise OptionError(
             f"the preprocessing from {known.source} has no {' and no '.join(missing)} that can be kept: give "
-            f"{_told(missing)} too"
+            f"{_described(missing)} too"
         )
     config = {
         "input_size": (channels, *needed["size"]),
@@ -55,7 +55,7 @@ def changed(base: Preprocess, numbers: Mapping[str, Any], channels: int, source:
     return preprocess_of(create_transform(**config), channels, said)
 
 
-def _told(names: Sequence[str]) -> str:
+def _described(names: Sequence[str]) -> str:
     """How these numbers are given."""
     by_name = ", ".join(f'"{name}": …' for name in names)
     return spoken(" and ".join(f"`--{name}`" for name in names), f"preprocess={{{by_name}}}")

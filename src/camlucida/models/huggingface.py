@@ -146,7 +146,7 @@ def _config(source: str) -> Any:
     from transformers import AutoConfig
 
     place = _place(source, ("config.json",))
-    with _told(f"{PREFIX}{source}"):
+    with _described(f"{PREFIX}{source}"):
         config: Any = AutoConfig.from_pretrained(**place, trust_remote_code=False)
     config.architectures = config.architectures or []  # None stops transformers where a family has two heads
     return config
@@ -157,7 +157,7 @@ def _pretrained(source: str) -> nn.Module:
 
     place = _place(source, ("config.json",), _WEIGHTS)
     name = f"{PREFIX}{source}"
-    with _told(name), _quiet(place["local_files_only"]):
+    with _described(name), _quiet(place["local_files_only"]):
         module: nn.Module
         module, found = AutoModelForImageClassification.from_pretrained(
             **place, trust_remote_code=False, output_loading_info=True
@@ -177,7 +177,7 @@ def _random(name: str, config: Any) -> nn.Module:
     import torch
     from transformers import AutoModelForImageClassification
 
-    with _told(name), torch.random.fork_rng(devices=[]):
+    with _described(name), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(SEED)  # the CPU's alone
         module: nn.Module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     return module
@@ -191,7 +191,7 @@ def _of_file(name: str, config: Any, file: Path) -> nn.Module:
         config.num_labels = classes
         module = _random(name, config)
     state = dict(fitted(state, module, file))
-    with _told(name), _quiet(True):  # which knows other names that the same tensors have had
+    with _described(name), _quiet(True):  # which knows other names that the same tensors have had
         kind: Any = type(module)
         filled: nn.Module
         filled, found = kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
@@ -223,7 +223,7 @@ def _processor(source: str, ask: bool = True) -> Any:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _described(name: str) -> Iterator[None]:
     """What transformers refuses, in one line."""
     try:
         yield

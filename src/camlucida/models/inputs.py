@@ -156,8 +156,8 @@ def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> ModelInpu
 
 def placed(decoded: ModelInput, adapter: Adapter) -> ModelInput:
     """The input on the model's device and in its dtype."""
-    place = device_and_dtype(adapter.module)
-    return replace(decoded, tensor=decoded.tensor.to(place.device, place.dtype))
+    like = device_and_dtype(adapter.module)
+    return replace(decoded, tensor=decoded.tensor.to(like.device, like.dtype))
 
 
 def _checked(tensor: Tensor, channels: int | None) -> Tensor:

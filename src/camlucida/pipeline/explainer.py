@@ -131,8 +131,8 @@ class Explainer(PreparedModel):
                 as ``cats/*.jpg`` is the pictures in it; a generator is read as it goes.
             methods: names that ``camlucida methods`` lists, or a ``Method`` of your own.
             targets: None for the top class, a class index or name, a Target, a callable, or PerPicture.
-            layers: names or modules; "a+b", or a tuple in a list, is the mean of both layers' maps, each scaled to
-                its largest magnitude. None is the model's default.
+            layers: names or modules; "a+b", or a tuple in a list, is the mean of both layers' maps, each scaled
+                to its largest magnitude. None is the model's default.
             options: {method: {option: value}}.
             smooth: "aug" (the mean over six views of the picture, mirrored and scaled), "eigen" (the first
                 principal component of the channels' contributions, in place of their sum).

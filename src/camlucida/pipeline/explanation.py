@@ -101,20 +101,20 @@ class Explanation:
         alpha: float = DEFAULT_ALPHA,
         colormap: str = DEFAULT_COLORMAP,
         scale: Scale = "picture",
-        limit_at: float | None = None,
+        full_at: float | None = None,
         show: Show = "map",
     ) -> Image:
         """The map over the picture, at the picture's own size; what the model never saw is not tinted.
 
         ``alpha`` is the weight of the colours. A diverging colormap (RdBu_r, coolwarm, …) shows evidence
-        against as well. ``limit_at`` is the value of full colour, in place of the one that ``scale`` gives.
+        against as well. ``full_at`` is the value of full colour, in place of the one that ``scale`` gives.
         ``show="spread"`` draws how much the map varies over the views of aug smoothing.
 
         Raises:
             OptionError: there is no spread to show, or one of the others is none that exists.
         """
         drawn = self.map_or_spread(show)
-        peak = full_colour_values([drawn], scale, diverging(colormap))[0] if limit_at is None else limit_at
+        peak = full_colour_values([drawn], scale, diverging(colormap))[0] if full_at is None else full_at
         mark = _RANDOM_MARK if self.provenance.weights == "random" else ""
         laid = model_input_only(project_to_picture(drawn, self.frame), self.frame)
         return overlay(self.picture, laid, peak, alpha, colormap, mark)

@@ -51,7 +51,7 @@ class Sheet:
         cells = []
         for row in self.rows:
             overlays = [
-                Tile(e.overlay(alpha, colormap, limit_at=next(limits), show=show), (e.caption, *_warning(e)))
+                Tile(e.overlay(alpha, colormap, full_at=next(limits), show=show), (e.caption, *_warning(e)))
                 for e in row
             ]
             cells.append([Tile(row[0].picture), *overlays])
