@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 import zoo
-from camlucida.capture.capture import BatchCapture, OutputReaders, capturing
+from camlucida.capture.capture import capturing
+from camlucida.capture.captures import BatchCapture, OutputReaders
 from camlucida.capture.layout import Layout
 from camlucida.capture.logits import logits_of
 from camlucida.errors import LayerError, ModelError

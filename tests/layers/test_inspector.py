@@ -21,6 +21,7 @@ from camlucida.cli import main
 from camlucida.errors import LayerError, ModelError, OptionError
 from camlucida.layers import cache
 from camlucida.layers.inspector import LayerInspector
+from camlucida.layers.names import check_layer
 from camlucida.pipeline.settings import cache_key
 
 KEY = {"model": "some", "versions": "1"}
@@ -113,18 +114,18 @@ def test_another_size_of_input_has_its_own_grid() -> None:
 
 
 def test_a_name_is_checked_and_close_ones_are_offered() -> None:
-    known = LayerInspector(zoo.resnet(), logits_of)
-    assert known.check("layer4.0.conv2") == "layer4.0.conv2"
+    module = zoo.resnet()
+    assert check_layer(module, "layer4.0.conv2") == "layer4.0.conv2"
     for wrong, close in {
         "layer5": "'layer4'",
         "Layer4": "'layer4'",
         "layer4.0.conv9": "'layer4.0.conv1'",
     }.items():
         with pytest.raises(LayerError, match=f"did you mean .*{close}"):
-            known.check(wrong)
+            check_layer(module, wrong)
     for nothing in ("", "qqqq"):  # the model itself is no layer
         with pytest.raises(LayerError, match=r"is not known: `camlucida layers MODEL`"):
-            known.check(nothing)
+            check_layer(module, nothing)
 
 
 def test_a_layer_without_positions_is_refused_with_the_nearest_that_works() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import zoo
 from camlucida import Explainer
-from camlucida.capture.capture import LayerCapture
+from camlucida.capture.captures import LayerCapture
 from camlucida.heatmaps.combine import reduce
 from camlucida.heatmaps.examine import WithFindings
 from camlucida.methods import registry

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from camlucida import testbed
-from camlucida.capture.capture import OutputReaders
+from camlucida.capture.captures import OutputReaders
 from camlucida.capture.layout import Layout
 from camlucida.errors import ModelError, OptionError
 from camlucida.pipeline.explainer import Explainer

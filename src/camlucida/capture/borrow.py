@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from camlucida.capture import borrow_lock
-from camlucida.capture.copies import RandomWatch
 from camlucida.capture.eager import eager_execution
 from camlucida.capture.extra_inputs import add_extra_inputs, has_extra_inputs
 from camlucida.capture.interrupts import interrupts_deferred
 from camlucida.capture.model_errors import copied_hint, refuse_lazy
+from camlucida.capture.random_states import RandomWatch
 from camlucida.capture.snapshot import Snapshot, remember
 from camlucida.errors import ModelError
 

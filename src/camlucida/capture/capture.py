@@ -6,9 +6,9 @@ records from the layers' outputs to the logits only, unless a method needs the g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,109 +18,29 @@ from torch import Tensor, nn
 
 from camlucida.capture.bias_terms import BiasWatch
 from camlucida.capture.borrow import borrowed
+from camlucida.capture.captures import BatchCapture, LayerCapture, OutputReaders
 from camlucida.capture.chunks import one_at_a_time
 from camlucida.capture.derivatives import LARGEST, VariantGradients, double_backward, hessian_product
 from camlucida.capture.gradients import check_finite, full_precision, gradients_of, reached
 from camlucida.capture.hooks import record_outputs, single_output
 from camlucida.capture.logits import check_rows
 from camlucida.capture.recording import recorded
-from camlucida.capture.strides import Strides, striding
+from camlucida.capture.strides import striding
 from camlucida.capture.variants import VariantRunner
-from camlucida.images import Cells, size_of
+from camlucida.images import size_of
 from camlucida.targets.probabilities import last_activation
 
 if TYPE_CHECKING:
     from camlucida.capture.custom_layout import CustomLayout
     from camlucida.capture.layout import Layout
     from camlucida.findings import Finding
-    from camlucida.images import Size
-    from camlucida.targets.base import Bound, Target
+    from camlucida.targets.base import Target
     from camlucida.types import (
         Activations,
-        Gradients,
-        Inputs,
-        Scores,
-        ScoreVariants,
         VariantGradients,
     )
 
 ALL_GRADIENTS = frozenset(("gradients",))
-
-
-@dataclass(frozen=True, repr=False)
-class LayerCapture:
-    """What a method can ask for, of one layer and one target; fields that nobody needs stay empty.
-
-    ``scores`` (batch, targets) holds all targets. ``score`` and ``resume`` run the network, or the part behind
-    the layer, on many variants (``types.ScoreVariants``). ``bias_terms`` are bias × gradient of each operation
-    that adds a bias and has positions, (batch, channels, height, width) each, on the operation's own grid.
-    ``variant_gradients`` gives this layer's gradients for variants of the input (``types.VariantGradients``).
-    ``hessian_products`` are the score's second derivatives times the activations.
-    """
-
-    activations: Activations
-    gradients: Gradients | None = None
-    scores: Scores | None = None
-    inputs: Inputs | None = None
-    score: ScoreVariants | None = None
-    resume: ScoreVariants | None = None
-    input_gradients: Gradients | None = None
-    bias_terms: tuple[Tensor, ...] = ()
-    unplaced: int = 0  # operations with a bias that were not seen, or whose positions could not be told
-    variant_gradients: VariantGradients | None = None
-    hessian_products: Gradients | None = None
-
-    def __repr__(self) -> str:
-        known = [one.name for one in fields(self) if isinstance(getattr(self, one.name), Tensor)]
-        return f"<LayerCapture of {tuple(self.activations.shape)}: {', '.join(known)}>"
-
-
-@dataclass(frozen=True, repr=False)
-class BatchCapture:
-    """One run of the model on a batch: logits (batch, classes), and what hooks recorded.
-
-    ``bound[t][i]`` is target t fixed for picture i and ``scores[t][i]`` its value; ``captured[l][t]`` and
-    ``layouts[l]`` belong to layer l. ``findings(l, needs, i)`` is what came up while variants of picture i
-    were run for a method with such needs. ``last`` is the activation that the outputs come from, where seen.
-    ``cells(grid)`` says where the cells of a grid lie on the input (see ``images.Frame``).
-    """
-
-    outputs: Tensor
-    bound: list[list[Bound]]
-    scores: list[Tensor]
-    layouts: list[Layout | CustomLayout]
-    captured: list[list[LayerCapture]]
-    findings: Callable[[int, Sequence[str], int], tuple[Finding, ...]] = lambda *_: ()
-    last: str | None = None
-    cells: Callable[[Size], Cells] = lambda _: Cells()
-    names: Sequence[str] = ()
-
-    def __repr__(self) -> str:
-        return f"<BatchCapture of {tuple(self.outputs.shape)} outputs at {', '.join(self.names) or 'no layer'}>"
-
-    def __getitem__(self, layer: str) -> list[LayerCapture]:
-        """The captures of a layer, one for each target."""
-        if layer not in self.names:
-            raise KeyError(f"layer {layer!r} was not captured, these were: {', '.join(self.names)}")
-        return self.captured[self.names.index(layer)]
-
-
-@dataclass(frozen=True)
-class OutputReaders:
-    """How to read a model's outputs: logits, layouts, strides.
-
-    ``logits_of``: output → logits (batch, classes). ``layout_of``: (layer name, its output) → layout.
-    ``grid_of``: (tensor, whether its channels are last) → layout, None where it has no positions. ``parts``
-    are layers that carry the score with others, so that one of them alone may have no gradient. ``single``
-    says that the model takes one picture at a time. ``strides`` are those known, by the inputs' size.
-    """
-
-    logits_of: Callable[[Any], Tensor]
-    layout_of: Callable[[str, Tensor], Layout | CustomLayout]
-    grid_of: Callable[[Tensor, bool], Layout | None] = lambda _tensor, _last: None
-    parts: frozenset[str] = frozenset()
-    single: bool = False
-    strides: dict[Size, Strides] = field(default_factory=dict)
 
 
 @contextmanager
@@ -200,20 +120,23 @@ def _run(
         bound = [[target.bind(outputs, i) for i, target in enumerate(row)] for row in targets]
         scores = [torch.cat([b(outputs[i : i + 1]) for i, b in enumerate(row)]) for row in bound]
     rows = [_read(reading, name, tensor) for name, tensor in zip(layers, kept, strict=True)]
+    wanted = [*kept, *inputs, *(one.edge for one in (watch.found if watch else []))] if recording else []
     by_target: list[list[LayerCapture]] = []
-    biased = watch.found if watch else []
     for t, score in enumerate(scores):
-        wanted = [*kept, *inputs, *(one.edge for one in biased)] if recording else []
         gradients = gradients_of(score, wanted, t < len(scores) - 1, curved) or [None] * len(kept)
         if "gradients" in needs:
             gradients = reached(layers, kept, gradients, reading.parts)
         extra = _whole(watch, gradients[len(kept) :], reading) if watch else {}
         by_target.append([_captured(*pair, extra, curved) for pair in zip(rows, gradients, strict=False)])
-    captured = [list(row) for row in zip(*by_target, strict=True)]
-    last, scored = last_activation(outputs), [score.detach() for score in scores]
-    read = [row.layout for row in rows]
     return BatchCapture(
-        outputs.detach(), bound, scored, read, captured, last=last, cells=strides.cells, names=tuple(layers)
+        outputs.detach(),
+        bound,
+        [score.detach() for score in scores],
+        [row.layout for row in rows],
+        [list(row) for row in zip(*by_target, strict=True)],
+        last=last_activation(outputs),
+        cells=strides.cells,
+        names=tuple(layers),
     )
 
 

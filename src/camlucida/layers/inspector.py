@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from camlucida.capture.custom_layout import CustomLayout, LayoutReader
 from camlucida.capture.layout import Layout
 from camlucida.capture.strides import Strides
-from camlucida.errors import LayerError, unknown_name
+from camlucida.errors import LayerError
 from camlucida.findings import Finding, layer_chosen, layout_unsure, uneven_grid
 from camlucida.images import Size, size_of
 from camlucida.layers.cache_entries import CacheEntries
@@ -22,12 +22,14 @@ from camlucida.layers.evenness import probe_evenly
 from camlucida.layers.fingerprint import Changes
 from camlucida.layers.layer_errors import changed, offered, without_gradient, without_positions
 from camlucida.layers.live_positions import LivePositions, SurveyedModel, find_live_positions
+from camlucida.layers.names import check_layer
 from camlucida.layers.probe import LayoutVerdict
 from camlucida.layers.repeatability import not_the_same
 from camlucida.layers.run_mode import RUN_MODES, Refused, RunMode, refusal
 from camlucida.layers.survey import Logits, Survey, survey
 
 T = TypeVar("T")
+Layouts = Mapping[str, Sequence[Layout]]
 _KEPT = 4  # sizes of input whose surveys are kept in memory
 
 
@@ -80,7 +82,7 @@ class LayerInspector:
         Raises:
             LayerError: there is no such layer, or it has no positions.
         """
-        self.check(name)
+        check_layer(self._module, name)
         return self._again_if_changed(partial(self._verdict_of, name, like))
 
     def _verdict_of(self, name: str, like: Tensor) -> LayoutVerdict | None:
@@ -98,27 +100,6 @@ class LayerInspector:
                 entry.verdicts.update(found)
                 self._entries.keep(like, entry)
         return entry.verdicts.get(name)
-
-    def named(self, text: str) -> tuple[str, ...]:
-        """The layers that ``text`` names: one, or several with a plus between.
-
-        Raises:
-            LayerError: there is no such layer.
-        """
-        if text in dict(self._module.named_modules()):  # whose own name may have a plus
-            return (text,)
-        return tuple(self.check(name) for name in text.split("+"))
-
-    def check(self, name: str) -> str:
-        """``name``, if the model has such a layer.
-
-        Raises:
-            LayerError: it has none; close names are offered.
-        """
-        names = [known for known, _ in self._module.named_modules() if known]
-        if name not in names:
-            raise LayerError(unknown_name("layer", name, names, "`camlucida layers MODEL` lists them all"))
-        return name
 
     def _check_gradient(self, name: str, like: Tensor) -> None:
         """Refuse a layer on no position of which the score depends."""
@@ -206,9 +187,7 @@ class LayerInspector:
         layer_calls = [call for call in self.survey(like).layer_calls if call.layouts and call.calls == 1]
         return self._probe(like, {call.name: call.layouts for call in layer_calls}, 1)
 
-    def _probe(
-        self, like: Tensor, layouts: Mapping[str, Sequence[Layout]], draws: int
-    ) -> dict[str, LayoutVerdict]:
+    def _probe(self, like: Tensor, layouts: Layouts, draws: int) -> dict[str, LayoutVerdict]:
         looks = self.look(like, list(layouts))
         run = partial(probe_evenly, self._module, like, layouts, draws, self.survey(like))
         found, self._entries.at(like, self.run_mode).uneven = self._in_some_mode(like, run)

@@ -228,15 +228,13 @@ def _described(name: str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        raise ModelError(
-            f"transformers cannot make an image classifier of {name} ({first_line(error)}): name another, or "
-            "make it yourself and give the module"
-        ) from error
+        why = f"transformers cannot make an image classifier of {name} ({first_line(error)})"
+        raise ModelError(f"{why}: name another, or make it yourself and give the module") from error
 
 
 @contextmanager
 def _quiet(wanted: bool) -> Iterator[None]:
-    """No bars and no advice of transformers on stderr meanwhile; while it downloads, its bars are of use."""
+    """Silence transformers on stderr, unless it downloads, when its progress bars are of use."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from camlucida.capture.capture import BatchCapture, OutputReaders, capturing
+from camlucida.capture.capture import capturing
+from camlucida.capture.captures import BatchCapture, OutputReaders
 from camlucida.capture.extra_inputs import rows_in_batch
 from camlucida.findings import saturated
 from camlucida.heatmaps.examine import Flag, findings_by_image

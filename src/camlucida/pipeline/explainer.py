@@ -19,6 +19,7 @@ from camlucida.capture.shared_copy import refresh, shared_copy
 from camlucida.errors import CamlucidaWarning, OptionError
 from camlucida.heatmaps.smoothing import Smooth
 from camlucida.layers.inspector import LayerInspector
+from camlucida.layers.names import check_layer
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.device import move
 from camlucida.models.inputs import (
@@ -109,7 +110,7 @@ class Explainer(PreparedModel):
         read, embeds = reading_by(reshape), self.adapter.outputs == "embedding"
         self.inspector = LayerInspector(module, self.adapter.logits_of, key, read, embeds)
         if self._asked_layer:
-            self.inspector.check(self._asked_layer)
+            check_layer(module, self._asked_layer)
 
     def explain(
         self,

@@ -22,7 +22,7 @@ from camlucida.heatmaps.smoothing import VIEWS, merge
 from camlucida.images.frame import EVEN, Cells, size_of
 
 if TYPE_CHECKING:
-    from camlucida.capture.capture import BatchCapture, LayerCapture
+    from camlucida.capture.captures import BatchCapture, LayerCapture
     from camlucida.methods.registry import Method
 
 MapKey = tuple[int, int, int]  # layer, method, target

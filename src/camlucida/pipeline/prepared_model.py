@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from camlucida.capture.borrow import borrowed
-from camlucida.capture.capture import BatchCapture, OutputReaders, capturing
+from camlucida.capture.capture import capturing
+from camlucida.capture.captures import BatchCapture, OutputReaders
 from camlucida.capture.extra_inputs import add_extra_inputs, extra_inputs, rows_in_batch
+from camlucida.layers.names import layers_named
 from camlucida.layers.operation_layouts import operation_layouts
 from camlucida.methods.registry import NO_PAPER, Method
 from camlucida.models.inputs import as_list, prepare
@@ -116,7 +118,7 @@ class PreparedModel:
         name = name or self._asked_layer
         if name is None:
             return tuple(self.inspector.default(tensor).verdicts)
-        return self.inspector.named(name)
+        return layers_named(self.module, name)
 
     def extra_inputs(self, pictures: int = 1) -> AbstractContextManager[None]:
         """While entered, the model gets its extra arguments for so many ``pictures``."""

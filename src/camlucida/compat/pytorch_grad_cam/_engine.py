@@ -25,7 +25,7 @@ from camlucida.pipeline.maps import LayerMaps, maps_of, on_host
 from camlucida.targets.base import PerPicture
 
 if TYPE_CHECKING:
-    from camlucida.capture.capture import BatchCapture
+    from camlucida.capture.captures import BatchCapture
     from camlucida.compat.pytorch_grad_cam._formulas import Array
     from camlucida.findings import Finding
 
