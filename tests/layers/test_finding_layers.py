@@ -188,3 +188,32 @@ def test_a_convolutional_network_of_ones_own_is_looked_at_in_its_last_map(
     (found,) = Explainer(module).explain(zoo.noise(1, *WIDE), ["hirescam"])
     assert found.provenance.layer == layer
     assert not zoo.is_flat(found.heatmap)
+
+
+class Nested(nn.Module):
+    """Its body ends in a pool: a head where it is small, most of the network where it is not."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU())
+        convolutions = [nn.Conv2d(16, width, 3, stride=2, padding=1), nn.ReLU()]
+        self.body = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.fc(self.body(self.stem(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("width", "classes", "layer"), [(2, 400, "stem"), (32, 100, "body.1"), (32, 10, "body.1")]
+)
+def test_a_part_that_ends_in_a_pool_is_a_head_only_where_it_is_small(
+    width: int, classes: int, layer: str
+) -> None:
+    """With an eighth of the parameters it is one; with half, or nearly all of them, it is the network itself."""
+    module = zoo.redraw(Nested(width, classes))
+    body, whole = (sum(one.numel() for one in part.parameters()) for part in (module.body, module))
+    share = body / whole
+    assert (share < 0.25) == (layer == "stem"), share
+    default = LayerInspector(module, logits_of).default(zoo.noise()[0])
+    assert list(default.verdicts) == [layer]

@@ -22,6 +22,7 @@ from camlucida.errors import LayerError, ModelError, OptionError
 from camlucida.layers import cache
 from camlucida.layers.inspector import LayerInspector
 from camlucida.layers.names import check_layer
+from camlucida.pipeline.provenance import versions
 from camlucida.pipeline.settings import cache_key
 
 KEY = {"model": "some", "versions": "1"}
@@ -334,4 +335,22 @@ def test_what_was_found_under_autocast_is_not_taken_for_plain_runs() -> None:
     (outside,) = Explainer("resnet10t", weights="random").explain(zoo.noise())
     assert "autocast" in [one.code for one in inside.findings]
     assert "autocast" not in [one.code for one in outside.findings]
+    assert len(list((cache.folder() / "layers").glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("package", ["torch", "timm", "torchvision", "transformers", "camlucida"])
+def test_another_version_of_a_library_is_another_entry(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found under one version is not believed under another."""
+    adapter = Explainer("resnet10t", weights="random", cache=False).adapter
+    key = cache_key(adapter)
+    assert key is not None
+    assert package in key
+    monkeypatch.setattr("camlucida.pipeline.settings.versions", lambda: {**versions(), package: "0"})
+    assert cache_key(adapter) != key
+
+
+def test_another_dtype_is_another_entry() -> None:
+    module = zoo.resnet()
+    LayerInspector(module, logits_of, KEY).default(like())
+    LayerInspector(module.double(), logits_of, KEY).default(like().double())
     assert len(list((cache.folder() / "layers").glob("*.json"))) == 2
