@@ -91,6 +91,23 @@ def test_layers_to_fuse_may_be_a_tuple(explainer: cl.Explainer) -> None:
         explainer.explain(zoo.noise(), layers=[("layer3", torch.nn.ReLU())])
 
 
+def test_a_name_with_a_plus_is_a_name_where_there_is_such_a_layer() -> None:
+    module = torch.nn.Sequential()
+    module.add_module("a+b", torch.nn.Conv2d(3, 4, 3))
+    module.add_module("b", torch.nn.ReLU())
+    module.add_module(
+        "c", torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    )
+    explainer = cl.Explainer(zoo.redraw(module))
+    (one,) = explainer.explain(zoo.noise(), layers="a+b")
+    assert one.layer == "a+b"
+    assert torch.equal(
+        one.heatmap, explainer.explain(zoo.noise(), layers=module.get_submodule("a+b"))[0].heatmap
+    )
+    with pytest.raises(LayerError, match="'a'"):
+        explainer.explain(zoo.noise(), layers="a+c")
+
+
 def test_a_negative_class_is_told_how_to_count(explainer: cl.Explainer) -> None:
     with pytest.raises(TargetError, match="counted from 0, got -1: give 0"):
         explainer.explain(zoo.noise(), targets="-1")

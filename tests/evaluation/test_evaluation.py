@@ -24,6 +24,7 @@ from camlucida.evaluation.randomise import randomised
 from camlucida.evaluation.run import Evaluation, advice, evaluate, map_sources, metrics_of
 from camlucida.evaluation.statistics import better, estimates, ranking
 from camlucida.images import Frame
+from camlucida.metrics.controls import CONTROLS
 from camlucida.metrics.registry import Metric, get_metric
 from camlucida.metrics.variant_scores import RunCount, VariantScores
 from camlucida.registry import Paper
@@ -46,7 +47,7 @@ def metric(name: str = "m", better: Any = "higher", **facts: Any) -> Metric:
 
 def rows_of(values: dict[str, list[float]], name: str = "m") -> list[Row]:
     return [
-        Row(f"{i}.png", source, 0, 0.5, {name: value}, 0.1)
+        Row(f"{i}.png", source, 0, 0.5, {name: value}, 0.1, control=source in CONTROLS)
         for source, numbers in values.items()
         for i, value in enumerate(numbers)
     ]
@@ -243,7 +244,7 @@ def test_copies_lose_their_weights_from_the_last_layer_on() -> None:
 @pytest.mark.parametrize("build", [zoo.resnet, zoo.vit])
 def test_sanity_is_measured_on_copies(build: Any) -> None:
     net = build()
-    sources = [*map_sources(["gradcam", "eigencam"], controls=False), MapSource("edges")]
+    sources = [*map_sources(["gradcam", "eigencam"], controls=False), MapSource("edges", control=True)]
     evaluator = Evaluator(Explainer(net), sources, metrics_of(["randomisation", "random_logit"]))
     gradcam, eigencam, edges = evaluator.rows(TensorItem("x", zoo.noise()[0]))
     assert edges.values["randomisation"] == pytest.approx(1)  # which does not look at the model
@@ -329,7 +330,10 @@ def test_ranking_says_what_is_as_good_as_the_best() -> None:
 
 def test_advice_is_the_mean_rank_of_all_measures() -> None:
     rows = [
-        Row(f"{i}.png", source, 0, 0.5, {"deletion": one + i / 100, "insertion": other + i / 100}, 0.1)
+        Row(
+            *(f"{i}.png", source, 0, 0.5, {"deletion": one + i / 100, "insertion": other + i / 100}, 0.1),
+            control=source in CONTROLS,
+        )
         for source, one, other in (("a", 0.5, 0.9), ("b", 0.1, 0.8), ("c", 0.3, 0.1), ("edges", 0.0, 1.0))
         for i in range(8)
     ]

@@ -32,7 +32,10 @@ def metric(better: Any = "higher", bounds: tuple[float, float] = (0, 1), **facts
 def rows_of(values: dict[str, Any], *names: str) -> list[Row]:
     """A row for each way and picture, the same number by each measure."""
     return [
-        Row(f"{i:03}.png", source, 0, 0.5, dict.fromkeys(names or ("m",), float(value)), 0.1)
+        Row(
+            *(f"{i:03}.png", source, 0, 0.5, dict.fromkeys(names or ("m",), float(value)), 0.1),
+            control=source in CONTROLS,
+        )
         for source, numbers in values.items()
         for i, value in enumerate(numbers)
     ]

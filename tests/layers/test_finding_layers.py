@@ -210,7 +210,7 @@ class Nested(nn.Module):
 def test_a_part_that_ends_in_a_pool_is_a_head_only_where_it_is_small(
     width: int, classes: int, layer: str
 ) -> None:
-    """With an eighth of the parameters it is one; with half, or nearly all of them, it is the network itself."""
+    """With an eighth of the parameters it is one; with half or nearly all, it is the network itself."""
     module = zoo.redraw(Nested(width, classes))
     body, whole = (sum(one.numel() for one in part.parameters()) for part in (module.body, module))
     share = body / whole

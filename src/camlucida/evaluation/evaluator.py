@@ -51,6 +51,7 @@ class Row:
     predicted: int | None = None
     right: bool | None = None
     score: float = 0.0
+    control: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,7 @@ class Evaluator:
             known = trials.scored.probability if trials.scored.is_probability else None
             said = (given.path, str(source), trials.scored.index, known, values)
             beside = (key_of(item), trials.scored.predicted, right, trial.logit)
-            rows.append(Row(*said, self._timed(trials, source), *beside))
+            rows.append(Row(*said, self._timed(trials, source), *beside, control=source.control))
         return rows
 
     @cached_property
@@ -185,7 +186,7 @@ class Evaluator:
         """Randomised copies of the model, whose layers are read in the original's layouts."""
         if not self._copies:
             assert self._like is not None, "asked for by a picture"
-            names = {source.layer for source in self.sources if not source.is_control}
+            names = {source.layer for source in self.sources if not source.control}
             layers = {one for name in names for one in self.explainer.layer_names(name, self._like)}
             with self.explainer.extra_inputs():
                 verdicts = {name: self.explainer.inspector.verdict_of(name, self._like) for name in layers}

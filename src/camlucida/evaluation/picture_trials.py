@@ -30,13 +30,10 @@ class MapSource:
 
     method: str
     layer: str | None = None
+    control: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.layer}" if self.layer else self.method
-
-    @property
-    def is_control(self) -> bool:
-        return self.method in CONTROLS
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class PictureTrials:
         raw, scored = self._maps[source][0], self.scored
         return Trial(
             heatmap=self._whole(source, raw[None])[0],
-            raw_heatmap=adaptive_avg_pool2d(raw[None], _CONTROL_GRID)[0] if source.is_control else raw,
+            raw_heatmap=adaptive_avg_pool2d(raw[None], _CONTROL_GRID)[0] if source.control else raw,
             input=self.input.cpu().float(),
             probability=scored.probability,
             logit=scored.logit,
@@ -102,11 +99,11 @@ class PictureTrials:
         found = {
             source: torch.stack([CONTROLS[source.method](one.cpu().float(), self._seed) for one in inputs])
             for source in sources
-            if source.is_control
+            if source.control
         }
         explainer = explainer or self._shared.explainer
-        for layer in dict.fromkeys(source.layer for source in sources if not source.is_control):
-            chosen = [source for source in sources if source.layer == layer and not source.is_control]
+        for layer in dict.fromkeys(source.layer for source in sources if not source.control):
+            chosen = [source for source in sources if source.layer == layer and not source.control]
             methods = [source.method for source in chosen]
             explanations = explainer.explain(
                 inputs.to(self.input),

@@ -98,15 +98,13 @@ def _draw(evaluation: Evaluation, numbers: Mapping[tuple[str, str], Estimate], p
     """For each metric the sources as dots with intervals, the best on top, controls in grey."""
     from matplotlib.figure import Figure
 
-    from camlucida.metrics.controls import CONTROLS
-
     metrics, sources = evaluation.metrics, evaluation.sources
     figure = Figure(figsize=(3.2 * len(metrics) + 1, 0.32 * len(sources) + 1.2), layout="constrained")
     for axes, one in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         shown = [source for source in sources if isfinite(numbers[source, one.name].value)]
         shown.sort(key=lambda source: numbers[source, one.name].value, reverse=one.better == "lower")
         for place, source in enumerate(shown):
-            cell, colour = numbers[source, one.name], "0.6" if source in CONTROLS else "C0"
+            cell, colour = numbers[source, one.name], "0.6" if source in evaluation.controls else "C0"
             if cell.low is not None:
                 ends = [cell.low, cell.high]
                 axes.plot(ends, [place, place], color=colour, linewidth=2, solid_capstyle="round")

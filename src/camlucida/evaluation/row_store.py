@@ -35,6 +35,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {  # of a line; a row's own, and w
     "key": str,
     "predicted": (int, type(None)),
     "right": (bool, type(None)),
+    "control": bool,
     "of": str,
     "settings": dict,
 }

@@ -11,7 +11,15 @@ from camlucida.errors import LayerError, OptionError, reason_of
 from camlucida.evaluation.differences import significantly_worse
 from camlucida.evaluation.evaluator import Evaluator, Row, key_of
 from camlucida.evaluation.picture_trials import MapSource
-from camlucida.evaluation.statistics import Estimate, RankedSource, estimates, ranking, ranks, values_of
+from camlucida.evaluation.statistics import (
+    Estimate,
+    RankedSource,
+    controls_in,
+    estimates,
+    ranking,
+    ranks,
+    values_of,
+)
 from camlucida.methods.registry import get_method
 from camlucida.metrics.controls import CONTROLS
 from camlucida.metrics.registry import Metric, get_metric
@@ -59,6 +67,11 @@ class Evaluation:
         return list(dict.fromkeys(row.source for row in self.rows))
 
     @property
+    def controls(self) -> set[str]:
+        """The sources that know nothing of the model."""
+        return controls_in(self.rows)
+
+    @property
     def pictures(self) -> int:
         return len({row.path for row in self.rows})
 
@@ -94,7 +107,7 @@ def map_sources(
     """
     named = [get_method(name).name for name in methods]
     sources = [MapSource(method, layer) for layer in layers for method in named]
-    return [*sources, *(MapSource(name) for name in CONTROLS if controls)]
+    return [*sources, *(MapSource(name, control=True) for name in CONTROLS if controls)]
 
 
 def evaluate(
@@ -217,7 +230,9 @@ def advice_table(evaluation: Evaluation) -> list[list[str]]:
     for place, one in enumerate(advice(evaluation), 1):
         said = "best" if place == 1 else "no significant difference" if one.not_significantly_worse else ""
         lines.append(line(said, one.source, f"{one.rank:.1f}"))
-    return lines + [line("control", source, "") for source in evaluation.sources if source in CONTROLS]
+    return lines + [
+        line("control", source, "") for source in evaluation.sources if source in evaluation.controls
+    ]
 
 
 def metrics_of(

@@ -10,7 +10,6 @@ import numpy as np
 from camlucida.evaluation.differences import better, significantly_worse, tie_tolerance
 from camlucida.evaluation.evaluator import Row
 from camlucida.evaluation.intervals import MIN_PICTURES, Interval, interval_of_mean
-from camlucida.metrics.controls import CONTROLS
 from camlucida.metrics.registry import Metric, mean
 
 NOT_SIGNIFICANT = "≈control"  # marks a number that is not significantly better than each control
@@ -64,11 +63,16 @@ def values_of(rows: Sequence[Row], source: str, metric: Metric) -> dict[str, flo
     return {path: mean(sorted(found[path])) for path in sorted(found)}
 
 
+def controls_in(rows: Sequence[Row]) -> set[str]:
+    """The sources that are controls."""
+    return {row.source for row in rows if row.control}
+
+
 def estimates(rows: Sequence[Row], metrics: Sequence[Metric], seed: int = 0) -> dict[tuple[str, str], Estimate]:
     """Estimates by source and metric."""
     sources = list(dict.fromkeys(row.source for row in rows))
     pictures = len({row.path for row in rows})
-    controls = [source for source in sources if source in CONTROLS]
+    controls = controls_in(rows)
     found = {}
     for metric in metrics:
         values = {source: values_of(rows, source, metric) for source in sources}
@@ -77,7 +81,7 @@ def estimates(rows: Sequence[Row], metrics: Sequence[Metric], seed: int = 0) -> 
             if (
                 metric.tells_controls
                 and controls
-                and source not in CONTROLS
+                and source not in controls
                 and len(values[source]) >= MIN_PICTURES
             ):
                 beats = all(better(values[source], values[control], metric, seed) for control in controls)
@@ -87,11 +91,11 @@ def estimates(rows: Sequence[Row], metrics: Sequence[Metric], seed: int = 0) -> 
 
 def ranking(rows: Sequence[Row], metric: Metric, seed: int = 0) -> list[RankedSource]:
     """Sources by one metric, the best first, without controls and sources without a number."""
-    table = estimates(rows, [metric], seed)
+    table, controls = estimates(rows, [metric], seed), controls_in(rows)
     sources = [
         source
         for source, _ in table
-        if source not in CONTROLS and np.isfinite(table[source, metric.name].value)
+        if source not in controls and np.isfinite(table[source, metric.name].value)
     ]
     if not sources:
         return []
