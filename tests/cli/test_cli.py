@@ -170,7 +170,7 @@ def test_one_bad_picture_does_not_stop_the_others(cat: Path, capsys: pytest.Capt
         (["explain", "cat.png", "--alpha", "2"], "from 0 to 1"),
         (["explain", "cat.png", "--colormap", "turboo"], "did you mean 'turbo'"),
         (["explain", "cat.png", "--option", "seed=1"], "name.option=value"),
-        (["explain", "cat.png", "--option", "random.seed=1"], "random, which is not asked for"),
+        (["explain", "cat.png", "--option", "random.seed=1"], "random, which is not used here"),
         (["explain", "cat.png", "--method", "random", "--option", "random.seed=x"], "takes a int"),
         (["explain", "cat.png", "--method", "random", "--option", "random.sed=1"], "its options are: seed"),
         (["explain", "cat.png", "--out", "cat.png"], "would be written over"),

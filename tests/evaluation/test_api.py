@@ -50,7 +50,7 @@ def test_evaluating_takes_layers_options_and_a_folder_to_go_on_in(
     assert again.asked == 0, "nothing is measured again"
     plan = Plan(["gradcam++"], ["layer3", "layer4"], ["insertion"], options, seed=3)
     assert values(measured(explainer, items_in(photos, None), plan)) == values(found)
-    with pytest.raises(OptionError, match="options are given for 'layercam'"):
+    with pytest.raises(OptionError, match="options are given for 'layercam', but methods and metrics are"):
         cl.evaluate(photos, explainer, "gradcam", "insertion", options={"layercam": {}})
 
 

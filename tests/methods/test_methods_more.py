@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import fields
 from itertools import combinations
 from math import factorial
 from typing import Any
@@ -189,8 +190,19 @@ def test_fem_among_few_positions_is_blank_with_a_reason() -> None:
 
 @pytest.mark.parametrize("name", ["fem", "kpcacam"])
 def test_classless_methods_compute_once(name: str) -> None:
-    assert registry.get_method(name).classless
-    one, other = Explainer(small()).explain(pictures(1), [name], [0, 1], [LATE])
+    method, calls = registry.get_method(name), []
+
+    def counted(activations: Tensor, **options: Any) -> Any:
+        calls.append(name)
+        return method.function(activations, **options)
+
+    class Counted(type(method)):  # type: ignore[misc]
+        def run(self, captured: Any, settings: Any) -> Any:
+            return counted(captured.activations, **settings)
+
+    own = Counted(**{field.name: getattr(method, field.name) for field in fields(method)})
+    one, other = Explainer(small()).explain(pictures(1), [own], [0, 1], [LATE])
+    assert calls == [name]
     assert torch.equal(one.heatmap, other.heatmap)
     assert one.heatmap is not other.heatmap  # nobody shares what he may write to
 

@@ -14,8 +14,10 @@ import zoo
 from camlucida.errors import OptionError, TargetError
 from camlucida.evaluation.evaluator import Evaluator, TensorItem
 from camlucida.evaluation.run import map_sources, metrics_of
+from camlucida.images.frame import EVEN
 from camlucida.metrics import Accumulator
 from camlucida.metrics.registry import all_metrics
+from zoo import driver
 
 MASK = torch.zeros(zoo.SIZE, zoo.SIZE, dtype=torch.bool)
 MASK[16:40, 20:50] = True
@@ -48,6 +50,19 @@ def test_a_map_that_one_has_is_worth_what_an_evaluation_says(
     more = {"explain": explain} if name in OF_OTHER_INPUTS else {}
     value = getattr(cl.metrics, name)(explanation, explainer, image, 3, mask=MASK, **more)
     assert value == pytest.approx(row.values[name], rel=1e-4, nan_ok=True)
+
+
+def test_an_explanation_knows_where_its_cells_lie() -> None:
+    """Behind unpadded convolutions they do not cover the input evenly."""
+    module = driver()
+    module(zoo.noise(1, 66, 200))  # lazy layers
+    explainer, image = cl.Explainer(zoo.redraw(module)), zoo.noise(1, 66, 200)[0]
+    evaluator = Evaluator(explainer, map_sources(["gradcam"], controls=False), metrics_of(["deletion"]))
+    expected = evaluator.rows(TensorItem("x", image, 1))[0].values["deletion"]
+    (one,) = explainer.explain(image, targets=1)
+    assert one.frame.cells != EVEN
+    assert cl.metrics.deletion(one, explainer, image, 1) == pytest.approx(expected, rel=1e-6)
+    assert cl.metrics.deletion(one.heatmap, explainer, image, 1) != pytest.approx(expected, rel=1e-6)
 
 
 def test_maps_of_any_kind_and_size(explainer: cl.Explainer) -> None:

@@ -71,8 +71,8 @@ def test_other_names_are_still_refused(name: str) -> None:
 
 
 WRONG = {
-    "without the method": ({"alpha": 0.3}, "'alpha'.*asked for are finercam"),
-    "another method": ({"gradcam": {}}, "'gradcam'.*asked for are finercam"),
+    "without the method": ({"alpha": 0.3}, "'alpha'.*the methods are finercam"),
+    "another method": ({"gradcam": {}}, "'gradcam'.*the methods are finercam"),
     "misspelled option": ({"finercam": {"alfa": 0.3}}, "no option 'alfa'"),
     "no options": ({"finercam": 0.3}, "{option: value}, got float"),
 }

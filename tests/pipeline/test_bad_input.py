@@ -54,7 +54,7 @@ NAMES = {
     "model, tag": (
         {"model": "resnet50.nonsense", "weights": "pretrained"},
         ModelError,
-        "no such weights .*nonsense.*: leave the tag away",
+        "no such weights .*nonsense.*: omit the tag",
     ),
     "model, number": ({"model": 50}, ModelError, "timm name or an nn.Module, got int"),
     "model, class": ({"model": nn.Linear}, ModelError, "timm name or an nn.Module, got type"),

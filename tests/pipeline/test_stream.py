@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import zoo
 from camlucida import Explainer, Explanation, PerPicture
 from camlucida.capture.borrow import borrowed
+from camlucida.capture.extra_inputs import extra_inputs, rows_in_batch
 from camlucida.errors import CamlucidaWarning, LayerError, NotFinite, OptionError, PictureError, TargetError
 from camlucida.models.inputs import decoder_of
 from camlucida.pipeline.explanations import Explanations
@@ -253,6 +254,20 @@ def test_extra_inputs_reach_the_model_in_a_session() -> None:
         assert_same(explainer.explain(inputs, targets=[1]), expected)
         assert_same(explainer.explain(inputs, targets=[1]), expected)
     assert not explainer.module._forward_pre_hooks
+
+
+def test_the_innermost_extra_inputs_count() -> None:
+    """As where a metric runs variants of one picture of many."""
+    scale = torch.tensor([0.5, 1.0, 1.5, 2.0])
+    explainer = Explainer(Conditioned(), kwargs={"scale": scale[:1]})
+    module, inputs = explainer.module, zoo.noise(2)
+    with explainer.session(), extra_inputs(module, (), {"scale": scale}, 4):
+        with extra_inputs(module, (), {"scale": scale[2:3]}, 1), torch.no_grad():
+            inner = module(inputs)
+        with rows_in_batch([1, 3]), torch.no_grad():
+            outer = module(inputs)
+    torch.testing.assert_close(inner, module.network(inputs * 1.5).detach())
+    torch.testing.assert_close(outer, module.network(inputs * scale[[1, 3]].view(-1, 1, 1, 1)).detach())
 
 
 # -- captures ---------------------------------------------------------------------------------------------

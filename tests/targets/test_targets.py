@@ -90,14 +90,14 @@ AMBIGUOUS = {
 @pytest.mark.parametrize(("name", "candidates"), AMBIGUOUS.items(), ids=AMBIGUOUS)
 def test_of_an_ambiguous_name_the_candidates_are_listed(name, candidates):
     listed = ", ".join(candidates)
-    with pytest.raises(TargetError, match=f"'{name}' fits {len(candidates)} classes.*its index: {listed}$"):
+    with pytest.raises(TargetError, match=f"'{name}' matches {len(candidates)} classes.*its index: {listed}$"):
         resolve(name, LABELS)
 
 
 def test_of_many_candidates_some_are_listed():
     labels = [f"kind {i} of bird" for i in range(40)]
     with pytest.raises(
-        TargetError, match=r"fits 40 classes.*: 0 kind 0 of bird.*11 kind 11 of bird and 28 more$"
+        TargetError, match=r"matches 40 classes.*: 0 kind 0 of bird.*11 kind 11 of bird and 28 more$"
     ):
         resolve("bird", labels)
 
@@ -146,7 +146,7 @@ def test_imagenets_names(imagenet, name, index):
 
 def test_imagenets_cranes_are_two(imagenet):
     """A bird and a machine."""
-    with pytest.raises(TargetError, match="fits 2 classes.*134 crane, 517 crane"):
+    with pytest.raises(TargetError, match="matches 2 classes.*134 crane, 517 crane"):
         find_class("crane", imagenet)
 
 
@@ -234,7 +234,7 @@ def test_digits_are_an_index_or_a_name_where_it_is_said(text, index):
 
 @pytest.mark.parametrize("text", ["1", "2"])
 def test_digits_that_are_a_name_and_another_index_are_refused(text):
-    with pytest.raises(TargetError, match=f"has two meanings.*say name:{text} or index:{text}"):
+    with pytest.raises(TargetError, match=f"is ambiguous.*say name:{text} or index:{text}"):
         resolve(text, NUMBERS)
     assert resolve(int(text), NUMBERS) == ClassScore(int(text))
 

@@ -124,7 +124,7 @@ class ModelOptions:
         if given and self.preprocess != "model":
             raise OptionError(
                 f"`--{next(iter(given))}` changes the model's own preprocessing, and `--preprocess "
-                f"{self.preprocess}` is another: leave one of them out"
+                f"{self.preprocess}` is another: omit one of them"
             )
         return given or self.preprocess
 
@@ -166,4 +166,4 @@ def _numbers(text: str | None, kind: type[int] | type[float], name: str) -> list
         return [kind(part) for part in parts if part]
     except ValueError:
         whole = "whole numbers" if kind is int else "numbers"
-        raise OptionError(f"`--{name}` takes {whole}, got {text!r}: give such, with spaces between") from None
+        raise OptionError(f"`--{name}` takes {whole}, got {text!r}: separate them by spaces") from None

@@ -107,7 +107,7 @@ def parsed_options(texts: Sequence[str], owners: Mapping[str, Method | Metric]) 
         owner = next((known for known in owners if folded(known) == folded(owner)), owner)
         if owner not in owners:
             raise OptionError(
-                f"option {text!r} is for {owner}, which is not asked for: add it, or leave this out"
+                f"option {text!r} is for {owner}, which is not used here: add it, or omit the option"
             )
         parsed[owner][option] = owners[owner].option(option).parse(value)
     return parsed
@@ -158,7 +158,7 @@ class Result:
         if not self.is_file():
             check_folder(self.out, f"pictures are written as {', '.join(_DRAWN)}")
         if count > 1 and self.is_file():
-            raise OptionError(f"--out {self.out} is one file and there are {count} results, give a folder")
+            raise OptionError(f"--out {self.out} is one file but there are {count} results, give a folder")
 
     def path(self, stem: str) -> Path:
         """Where the picture called ``stem`` goes."""

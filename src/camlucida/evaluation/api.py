@@ -236,8 +236,8 @@ def _by_name(given: Options, names: Sequence[str]) -> dict[str, Mapping[str, Any
         name = next((one for one in names if folded(one) == folded(given_name)), None)
         if name is None:
             raise OptionError(
-                f"options are given for {given_name!r}, and what is asked for are {', '.join(names)}: give "
-                "options of these"
+                f"options are given for {given_name!r}, but methods and metrics are {', '.join(names)}: give "
+                "options for these"
             )
         found[name] = options
     return found

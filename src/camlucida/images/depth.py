@@ -72,7 +72,7 @@ def _range(picture: Image, bits: int | None, low: float, high: float, name: str)
         if low >= -spare and high <= white + spare:
             return 0.0, white
     raise PictureError(
-        f"{name} has grey values from {low:g} to {high:g}, which fit none of the ranges 0…1, 0…255 and "
+        f"{name} has grey values from {low:g} to {high:g}, which fits none of the ranges 0…1, 0…255 and "
         "0…65535, scale them to 0…255 first"
     )
 

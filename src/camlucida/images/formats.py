@@ -112,8 +112,8 @@ def format_of(head: bytes, name: str) -> Format:
     named = next((what for beginning, what in _REFUSED.items() if text.startswith(beginning)), None)
     named = named or next((what for beginning, what in _REFUSED.items() if head.startswith(beginning)), None)
     if named is not None:
-        raise PictureError(f"{name} is {named[0]} and not a picture that is opened: {named[1]}")
+        raise PictureError(f"{name} is {named[0]}, not a supported picture: {named[1]}")
     raise PictureError(
-        f"{name} is not a picture of a format that is opened ({', '.join(one.name for one in FORMATS)}): "
+        f"{name} is not a picture in a supported format ({', '.join(one.name for one in FORMATS)}): "
         "convert it to PNG or JPEG"
     )

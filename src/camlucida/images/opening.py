@@ -132,7 +132,7 @@ def _bytes_of(path: Path, name: str) -> bytes:
         if not path.exists():
             raise PictureError(f"no picture at {name}, check the path")
         if not path.is_file():
-            raise PictureError(f"{name} is no file but a device or a pipe, give a picture's file")
+            raise PictureError(f"{name} is a device or a pipe, give a picture file")
         size = path.stat().st_size
         if size > _FILE_LIMIT:
             raise _too_long(name, size)
@@ -171,7 +171,7 @@ def _explained(name: str, kind: str) -> Iterator[None]:
     except PictureError:
         raise
     except MemoryError:
-        raise PictureError(f"{name} needs more memory than there is, scale it down") from None
+        raise PictureError(f"{name} needs more memory than available, scale it down") from None
     except Exception as error:  # a user's file is decoded, and decoders raise anything
         reason = printable(" ".join(str(error).split())).rstrip(".") or type(error).__name__
         raise PictureError(

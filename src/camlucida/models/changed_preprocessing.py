@@ -120,7 +120,7 @@ def _size(value: Any) -> Size:
     sides = list(value) if isinstance(value, (list, tuple)) else [value, value]
     sides = sides * 2 if len(sides) == 1 else sides[-2:] if len(sides) == 3 else sides
     if len(sides) != 2 or any(type(one) is not int or not 0 < one <= _LARGEST for one in sides):
-        raise OptionError(f"size is a side in pixels or (height, width), got {value!r}: give such, as in 224")
+        raise OptionError(f"size is a side in pixels or (height, width), got {value!r}: give for example 224")
     return sides[0], sides[1]
 
 
@@ -136,7 +136,7 @@ def _share(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
         raise OptionError(
             f"crop is a share of the shorter side, above 0 and at most 1, or 'squash', got {value!r}: give "
-            "such, as in 0.875"
+            "for example 0.875"
         )
     return float(value)
 
@@ -153,8 +153,8 @@ def _numbers(value: Any) -> tuple[float, ...]:
     numbers = [one for one in listed if isinstance(one, (int, float)) and not isinstance(one, bool)]
     if not listed or len(numbers) != len(listed) or not all(abs(one) <= _MOST for one in numbers):
         raise OptionError(
-            f"mean and std are numbers, of values from 0 to 1, one for all channels or one for each, got "
-            f"{value!r}: divide those of values up to 255 by 255"
+            f"mean and std are numbers for values in 0…1, one for all channels or one per channel, got "
+            f"{value!r}: divide numbers for values up to 255 by 255"
         )
     return tuple(float(one) for one in numbers)
 
@@ -162,7 +162,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
 def _positive(value: Any) -> tuple[float, ...]:
     numbers = _numbers(value)
     if min(numbers) <= 0:
-        raise OptionError(f"std is above 0, got {value!r}: give what the training divided by")
+        raise OptionError(f"std is above 0, got {value!r}: give the standard deviation used in training")
     return numbers
 
 

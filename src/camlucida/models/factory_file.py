@@ -47,13 +47,11 @@ def load(name: str, weights: str) -> Made:
     path, _, factory = name.rpartition(":")
     if not path.endswith(".py"):
         raise ModelError(
-            f"{name} is a file, and which function in it makes the model? {name}:FUNCTION, which returns "
+            f"{name} is a file: say which function in it makes the model, {name}:FUNCTION, which returns "
             f"{_RETURNS}; or the name of a module that it holds"
         )
     if weights == "random":
-        raise ModelError(
-            f"the weights of {name} are those its factory gives it: leave {setting('weights', 'random')} away"
-        )
+        raise ModelError(f"the factory of {name} sets its weights: omit {setting('weights', 'random')}")
     file = Path(path).expanduser()
     if not is_file(file):
         raise ModelError(f"no file at {file}, give file.py:factory")

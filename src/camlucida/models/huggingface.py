@@ -62,7 +62,7 @@ def adapt_own(module: nn.Module) -> Adapter:
     """
     if "input_ids" in inspect.signature(module.forward).parameters:
         raise ModelError(
-            f"{type(module).__name__} takes text too, and a classifier takes a picture alone: pass its vision "
+            f"{type(module).__name__} also takes text, but a classifier takes a picture alone: pass its vision "
             "part with a classification head, or wrap it in a module that holds the tokens"
         )
     config: Any = module.config

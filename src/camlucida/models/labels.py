@@ -57,7 +57,7 @@ def check_count(labels: Sequence[str], classes: int) -> None:
         )
     if len(labels) != classes:
         raise OptionError(
-            f"labels name {len(labels)} classes and this model has {classes}: give one name for each, in order"
+            f"labels name {len(labels)} classes but this model has {classes}: give one name per class, in order"
         )
 
 

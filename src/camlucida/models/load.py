@@ -72,7 +72,7 @@ def split_weights(model: str, weights: str | Path = "pretrained") -> tuple[str, 
     if not (Path(file).suffix.lower() in _OF_WEIGHTS or is_file(Path(file).expanduser())):
         return model, weights
     if str(weights) not in ("pretrained", file):
-        raise ModelError(f"{model} names its weights, and {weights} are asked for too: leave one of them out")
+        raise ModelError(f"{model} names its weights, but {weights} are given too: omit one of them")
     return name, str(Path(file).expanduser())
 
 
@@ -123,10 +123,7 @@ def _check_name(name: str) -> None:
     import timm
 
     if Path(name).suffix.lower() in _OF_WEIGHTS:
-        raise ModelError(
-            f"{name} is the name of a file of weights: name the model that they are for as well, such as "
-            f"resnet50@{name}"
-        )
+        raise ModelError(f"{name} is a weights file: name its model as well, such as resnet50@{name}")
     prefix, colon, _ = name.partition(":")
     if colon:
         if f"{prefix}:" not in _OF_TIMM:

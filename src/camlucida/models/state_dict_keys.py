@@ -63,7 +63,7 @@ def check_whole(state: Mapping[str, Tensor], file: Path) -> None:
         ModelError: they are.
     """
     if any(".lora_" in key for key in state):
-        raise ModelError(f"{file} holds the weights of an adapter (LoRA) alone: {merge_hint()}")
+        raise ModelError(f"{file} holds only the weights of an adapter (LoRA): {merge_hint()}")
 
 
 def unlike(state: Mapping[str, Tensor], module: nn.Module) -> str:

@@ -178,7 +178,7 @@ def pretrained_config(name: str) -> dict[str, Any]:
     try:
         config = get_pretrained_cfg(name)
     except RuntimeError as error:
-        raise ModelError(f"timm knows no such weights ({first_line(error)}): leave the tag away") from error
+        raise ModelError(f"timm knows no such weights ({first_line(error)}): omit the tag") from error
     return config.to_dict() if config is not None else {}
 
 

@@ -111,13 +111,13 @@ def _chosen(name: str) -> Any:
     network, _, tag = name.partition(".")
     if network not in names():
         raise ModelError(
-            unknown_name("torchvision model", network, names(), "camlucida models lists timm's names")
+            unknown_name("torchvision model", network, names(), "`camlucida models` lists timm's names")
         )
     enum = torchvision.models.get_model_weights(network)
     if not tag:
         return enum.DEFAULT
     if tag not in enum.__members__:
-        raise ModelError(unknown_name(f"weights of {network},", tag, list(enum.__members__), "leave them away"))
+        raise ModelError(unknown_name(f"weights of {network},", tag, list(enum.__members__), "omit them"))
     return enum[tag]
 
 

@@ -73,7 +73,7 @@ def options_by_method(
         if meant is None:
             asked = ", ".join(one.name for one in entries)
             raise OptionError(
-                f"options are given for {name!r} and the methods asked for are {asked}: give options as "
+                f"options are given for {name!r}, but the methods are {asked}: give options as "
                 "{method: {option: value}}, of these methods"
             )
         if not isinstance(values, Mapping):

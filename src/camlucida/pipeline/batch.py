@@ -47,7 +47,7 @@ def explain_batch(model: PreparedModel, job: BatchJob, batch_size: int) -> list[
         found, failed = _tried(model, job, 1)
     if found is None:
         raise ModelError(
-            "one picture is more than this device's memory: use a smaller model, or another device"
+            "one picture needs more memory than this device has: use a smaller model, or another device"
         )
     with torch.inference_mode(False):  # so that maps can be written to afterwards
         return _explanations(model, job, found)

@@ -57,7 +57,7 @@ class TopClass:
     def bind(self, outputs: Tensor, row: int) -> ClassScore:
         _check(0, outputs)
         if not 1 <= self.rank <= outputs.shape[1]:
-            raise TargetError(f"this model has {outputs.shape[1]} classes and no number {self.rank} of them")
+            raise TargetError(f"this model has {outputs.shape[1]} classes, so there is no rank {self.rank}")
         return ClassScore(int((-on_host(outputs)[row]).argsort(kind="stable")[self.rank - 1]))
 
 
@@ -78,7 +78,7 @@ class ClassProbability:
         rule = rule_of(on_host(outputs)[row : row + 1], self.activation, last_activation(outputs))
         if rule is None:
             raise TargetError(
-                "whether this model's outputs are probabilities cannot be told: say what makes them such "
+                "cannot tell whether this model's outputs are probabilities: say how they become probabilities "
                 f"({setting('activation', 'softmax')}, or sigmoid), or explain the score (ClassScore)"
             )
         return replace(self, rule=rule)
@@ -119,7 +119,7 @@ class Custom:
         shape = getattr(score, "shape", None)
         if shape != outputs.shape[:1]:
             raise TargetError(
-                f"a target turns logits {tuple(outputs.shape)} into one number a picture, shape "
+                f"a target turns logits {tuple(outputs.shape)} into one number per picture, shape "
                 f"{tuple(outputs.shape[:1])}, but this one gave "
                 f"{type(score).__name__ if shape is None else tuple(shape)}: "
                 "return for example `logits[:, 3]`"
@@ -135,7 +135,7 @@ class Custom:
             raise
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise TargetError(
-                f"a target's function gets outputs {tuple(outputs.shape)} and returns one number a picture, "
+                f"a target's function gets outputs {tuple(outputs.shape)} and returns one number per picture, "
                 f"and this one raised {type(error).__name__} ({error}): write for example `outputs @ reference`"
             ) from error
 
@@ -158,8 +158,8 @@ class PerPicture:
 def _check(index: int, outputs: Tensor) -> None:
     if outputs.ndim != 2:
         raise TargetError(
-            f"this model returns {tuple(outputs.shape)}, which is more than a score a class: give a target "
-            "that makes one number a picture of it, such as `lambda outputs: outputs[:, 3].mean(dim=(1, 2))`"
+            f"this model returns {tuple(outputs.shape)}, which is more than one score per class: give a target "
+            "that makes one number per picture of it, such as `lambda outputs: outputs[:, 3].mean(dim=(1, 2))`"
         )
     classes = outputs.shape[1]
     if not 0 <= index < classes:

@@ -33,7 +33,7 @@ def index_of(text: str, labels: Sequence[str] | None) -> int:
     if index >= len(labels):
         return find_class(text, labels)
     raise TargetError(
-        f"class {text!r} has two meanings: class {called[0]} is called so, and class {index} is called "
+        f"class {text!r} is ambiguous: class {called[0]} has this name, and class {index} is "
         f"{labels[index]!r}: say name:{text} or index:{text}"
     )
 
@@ -65,7 +65,9 @@ def find_class(name: str, labels: Sequence[str] | None) -> int:
         raise TargetError(unknown_name("class", name, known, "give a part of its name, or its index"))
     listed = ", ".join(f"{i} {labels[i]}" for i in found[:_LISTED])
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    raise TargetError(f"class {name!r} fits {len(found)} classes, name one or give its index: {listed}{more}")
+    raise TargetError(
+        f"class {name!r} matches {len(found)} classes, name one or give its index: {listed}{more}"
+    )
 
 
 def _names(label: str) -> list[str]:
