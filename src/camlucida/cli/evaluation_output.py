@@ -1,4 +1,4 @@
-"""What the commands that measure say meanwhile and at their end."""
+"""Progress and closing notes of the commands that evaluate."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ if TYPE_CHECKING:
 
 
 def timed(items: Sequence[Any], evaluator: Evaluator, quiet: bool) -> Iterator[Any]:
-    """The items; after the first, how long the others will take."""
+    """The items; after the first one, a note of the time left."""
     begun = time.perf_counter()
     for place, item in enumerate(tracked(items, len(items), "measuring", quiet)):
         yield item
         left = (len(items) - 1) * (time.perf_counter() - begun) / 60
         if place == 0 and left > 1 / 4:
-            maps, metrics = counted(len(evaluator.sources), "map"), counted(len(evaluator.metrics), "measure")
+            maps, metrics = counted(len(evaluator.sources), "map"), counted(len(evaluator.metrics), "metric")
             size = f"{counted(len(items), 'picture')} × {maps} × {metrics}"
             say_note(f"{size}: about {left:.1f} min", quiet)
 
 
 def say_end(found: Evaluation, quiet: bool) -> None:
-    """Say what failed and what was spared; exit with 1 if pictures failed."""
+    """Report failures and reuse; exit with 1 if pictures failed."""
     from camlucida.evaluation.intervals import MIN_PICTURES
 
     if found.asked:
         spared = found.asked - found.run
         run = f"{counted(found.pictures, 'picture')}, {counted(found.run, 'variant')} run"
-        say_note(f"{run}, {spared} of {found.asked} known before", quiet)
+        say_note(f"{run}, {spared} of {found.asked} reused", quiet)
     if found.pictures < MIN_PICTURES:
         say_note(
-            f"of fewer than {MIN_PICTURES} pictures there is no interval, and no difference is called more "
-            "than chance: give more of them",
+            f"fewer than {MIN_PICTURES} pictures give no intervals and no significance: give more of them",
             quiet,
         )
     say_failed(found.failed)
@@ -49,13 +48,13 @@ def say_end(found: Evaluation, quiet: bool) -> None:
 
 
 def say_failed(failed: Mapping[str, str]) -> None:
-    """A line for each picture, with its path."""
+    """One line per failed picture."""
     for path, reason in failed.items():
         say_error(reason if path in reason else f"{path}: {reason}")
 
 
 def say_next(found: Sequence[Advice], model: str, options: ModelOptions, quiet: bool) -> None:
-    """The command that follows."""
+    """The command to use the recommendation."""
     if found:
         method, _, layer = found[0].source.partition(" ")
         asked = ["--model", model, "--method", method, *(["--layer", layer] if layer else [])]

@@ -47,6 +47,10 @@ OnError = Literal["raise", "skip"]
 class Explainer(PreparedModel):
     """A model made ready once, to explain many pictures.
 
+    >>> explainer = Explainer("resnet50")  # doctest: +SKIP
+    >>> maps = explainer.explain("photos/*.jpg", ["gradcam", "eigencam"], [None, "tabby"])  # doctest: +SKIP
+    >>> maps.select(method="eigencam")[0].save("results/first.png")  # doctest: +SKIP
+
     Args:
         model: a timm name, ``torchvision:NAME``, ``hf:NAME_OR_FOLDER``, ``file.py:factory``, each with
             ``@file`` for weights and ``#layer`` for a layer of choice; or any ``nn.Module``.
@@ -55,7 +59,7 @@ class Explainer(PreparedModel):
         dtype: "float32", "float16", …; None keeps the model's own. For names only.
         preprocess: "model" for the checkpoint's own, "tutorial" for the tutorial's, a torchvision Compose, or
             what is to be changed in the checkpoint's own, of {"size": 224, "crop": 0.875,
-            "interpolation": "bilinear", "mean": 0.5, "std": 0.5}.
+            "interpolation": "bilinear", "mean": 0.5, "std": 0.5}. It runs in several threads at once.
         batch_size: how many inputs go through the model at once.
         labels: the classes' names: a sequence, or a text or JSON file.
         logits_of: output → logits (batch, classes), where the model returns several tensors.
