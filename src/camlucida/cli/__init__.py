@@ -1,4 +1,4 @@
-"""The command ``camlucida``: results on stdout, talk on stderr, exit code 2 for what the user can mend.
+"""The command ``camlucida``: results on stdout, talk on stderr, exit code 2 for errors that the user can fix.
 
 Nothing heavy is imported here or at the top of the commands' files, so that ``--help`` answers at once.
 """
@@ -117,5 +117,5 @@ def _forget_stdout() -> None:
 
 
 def _briefly(kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
-    """What is not the user's to mend, in one line as well."""
+    """Report unexpected errors in one line as well."""
     say_error(f"unexpected {kind.__name__}: {error}; run it again with --debug and report what it prints")

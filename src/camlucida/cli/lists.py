@@ -1,4 +1,4 @@
-"""``camlucida models``, ``methods`` and ``layers``: what there is."""
+"""``camlucida models``, ``methods``, ``metrics`` and ``layers``."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def layers(
 
 
 def clear() -> None:
-    """Remove all of it; it is found out anew when needed."""
+    """Remove the cache; it is rebuilt when needed."""
     from camlucida.layers import cache
 
     count = cache.clear()
@@ -125,7 +125,7 @@ WHY = "the last with positions, on most of which the whole score depends"
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """On stdout, see ``tables.aligned``; no wider than a terminal, whole where it is read by a program."""
+    """On stdout, see ``tables.format_table``; no wider than a terminal, whole where it is read by a program."""
     on_terminal = sys.stdout.isatty()
     shown = narrowed(rows, get_terminal_size().columns) if on_terminal else rows
     sys.stdout.write(format_table(shown) + "\n")

@@ -1,4 +1,4 @@
-"""Where the results of one run go: each has a file of its own, and no file of the user's is replaced."""
+"""Output files of a run: each result has its own, and no file of the user's is replaced."""
 
 from __future__ import annotations
 

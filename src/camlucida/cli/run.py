@@ -1,4 +1,4 @@
-"""What the drawing commands do in the same way."""
+"""What ``explain`` and ``compare`` have in common."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def picture_at(path: Path) -> Path | bytes:
 
 
 class PictureOutcome(Protocol):
-    """What came of the picture with a ``number``."""
+    """The result for the picture with a ``number``."""
 
     @property
     def number(self) -> int: ...
@@ -91,7 +91,7 @@ def each_picture(
     result: Result,
     failed: bool = False,
 ) -> None:
-    """Write what came of each picture, whose lines are printed as they come, as ``result`` says.
+    """Write the outcome of each picture and print its lines as they come.
 
     A picture that fails does not keep the others from being done. ``failed`` says that something failed before.
 

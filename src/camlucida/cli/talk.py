@@ -48,7 +48,7 @@ def say_error(message: str) -> None:
 
 
 def say_note(message: str, quiet: bool) -> None:
-    """Something worth knowing, unless nothing is to be said."""
+    """Print a note on stderr, unless quiet."""
     if not quiet:
         _say("note:", message, "yellow")
 

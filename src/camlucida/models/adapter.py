@@ -1,4 +1,4 @@
-"""What a model library wants of a picture, and what its outputs mean."""
+"""What a model library says of a model: preprocessing, class names, outputs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Adapter:
-    """A model and all that its library says of it.
+    """A model and everything that its library says of it.
 
-    ``input_size`` is (channels, height, width) as the checkpoint wants it, None where nobody says;
+    ``input_size`` is (channels, height, width) as the checkpoint wants it, None if unknown;
     ``weights`` is "pretrained", "random", "own" or a file. ``labels_given`` says that the user named the
     classes, so that there has to be a name for each. ``logits_of`` finds the logits in what the module returns.
     ``outputs`` are scores of classes, or an embedding, which has no top class; ``activation`` makes
@@ -42,6 +42,6 @@ class Adapter:
         return f"<Adapter of {self.name} ({self.library}, {self.weights} weights)>"
 
     def label(self, index: int | None) -> str | None:
-        """What class ``index`` is called, None where nobody says."""
+        """The name of class ``index``, None if unknown."""
         named = self.labels is not None and index is not None and 0 <= index < len(self.labels)
         return self.labels[index] if named else None  # type: ignore[index]

@@ -19,7 +19,7 @@ DEFAULT_MODEL = "efficientnet_lite0"
 
 @dataclass(frozen=True)
 class BundledModel:
-    """A network in a package, and what timm calls the same one."""
+    """A network in a package, and its name in timm."""
 
     package: str
     file_class: str

@@ -1,4 +1,4 @@
-"""A preprocessing by its numbers: those that a checkpoint or the user gives, and of another one the rest."""
+"""A preprocessing with some numbers changed by the user or a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUDGE = 1 - 1e-9  # so that 224 / (224 / 232) rounds down to 232, as is meant
 
 
 def changed(base: Preprocess, numbers: Mapping[str, Any], channels: int, source: str) -> Preprocess:
-    """What ``numbers`` say, by the names in NUMBERS, and of ``base`` what they do not say.
+    """``base`` with the ``numbers`` that are given, by the names in NUMBERS.
 
     ``size`` is the input's side or (height, width), ``crop`` which share of the resized picture's shorter side
     is cut out of its centre, or "squash" for the whole picture without its proportions; ``interpolation`` is
@@ -56,7 +56,7 @@ def changed(base: Preprocess, numbers: Mapping[str, Any], channels: int, source:
 
 
 def _described(names: Sequence[str]) -> str:
-    """How these numbers are given."""
+    """The arguments or flags that give these numbers."""
     by_name = ", ".join(f'"{name}": …' for name in names)
     return spoken(" and ".join(f"`--{name}`" for name in names), f"preprocess={{{by_name}}}")
 
@@ -99,7 +99,7 @@ def _known_geometry(known: Recipe) -> tuple[Size | None, float, str]:
 
 
 def _interpolation(known: Recipe) -> str | None:
-    """The one that is known, if it can be kept; where nothing is known the usual one."""
+    """The known interpolation if it can be kept, bilinear if none is known."""
     if known.interpolation is None:
         return "bilinear"
     return known.interpolation if known.interpolation in _INTERPOLATIONS else None

@@ -1,4 +1,4 @@
-"""What a file of weights says beside them: how pictures are made ready, and what the classes are called."""
+"""Preprocessing and class names stored beside the weights of a checkpoint."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Beside:
 
 
 def beside_weights(file: Path) -> Beside:
-    """What ``file``, whose weights were loaded, says beside them; of a folder of timm's its config too."""
+    """Preprocessing and class names in ``file``, and in the config of a timm folder."""
     numbers: dict[str, Any] = {}
     labels, sources = None, []
     for source, facts in _places(file):
@@ -72,7 +72,7 @@ def _places(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _content(file: Path) -> Mapping[str, Any]:
-    """All that the file holds, its tensors not read where that can be helped."""
+    """The contents of the file, without reading its tensors where possible."""
     import torch
     from safetensors import safe_open
 

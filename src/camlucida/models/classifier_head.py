@@ -1,4 +1,4 @@
-"""What a model of transformers ends in, as its class and its config say."""
+"""The head of a transformers model, by its class and config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On which device, and in which dtype, a model runs."""
+"""The device and dtype of a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from camlucida.errors import OptionError, unknown_name
 
 
 def move(module: nn.Module, by_name: bool, device: Any, dtype: Any) -> None:
-    """Move a model that was made by name; a module of the user's stays as it is.
+    """Move a model that was loaded by name; the user's module stays as it is.
 
     Raises:
         OptionError: there is no such device or dtype, or the module is the user's.

@@ -24,7 +24,7 @@ _RETURNS = "an nn.Module, (module, preprocess) or (module, preprocess, labels)"
 
 @dataclass(frozen=True)
 class Made:
-    """What a factory returned: ``preprocess`` and ``labels`` as they came, None where they did not."""
+    """The result of a factory; ``preprocess`` and ``labels`` are None if it returns none."""
 
     module: nn.Module
     preprocess: Any = None
@@ -113,7 +113,7 @@ def _is_module(value: Any) -> bool:
 
 @contextmanager
 def _blamed(what: str) -> Iterator[None]:
-    """Anything that the user's code raises, as a ModelError with its kind and message."""
+    """Raise whatever the user's code raises as a ModelError with its kind and message."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -128,7 +128,7 @@ _neighbours: set[str] = set()  # names in sys.modules of files that lie beside t
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Files in ``folder`` can be imported meanwhile, before others of their name.
+    """While entered, files in ``folder`` can be imported, before others of the same name.
 
     Neighbours of a file that was loaded before are imported anew: another folder may have some of the same
     name, and the user may have changed them.

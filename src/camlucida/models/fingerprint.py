@@ -1,4 +1,4 @@
-"""What tells one model and its weights from all others, so that no row is shown of another."""
+"""Digests that identify a model and its weights, so that no row of another model is reused."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def fingerprint(tensor: Tensor) -> bytes:
-    """Of its values, alike for equal ones."""
+    """A digest of the values of a tensor."""
     raw: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return blake2b(raw, digest_size=16).digest()
 
 
 def of_model(module: nn.Module) -> str:
-    """Of a module's build, parameters and buffers: a second or so for a billion bytes.
+    """A digest of a module's build, parameters and buffers; about a second per gigabyte.
 
     Code that makes something else of the same build and numbers is not noticed.
     """
@@ -35,7 +35,7 @@ def of_model(module: nn.Module) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """A ``repr`` without where its objects lie in memory, which is another place each time."""
+    """A ``repr`` without memory addresses."""
     return _ADDRESS.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""Image processors of Hugging Face's transformers as preprocessing: run as they are, their frame measured."""
+"""Image processors of transformers as preprocessing: run unchanged, with their frame measured."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def configured_size(config: Any) -> Size | None:
 
 
 def processed_size(processor: Any, channels: int) -> Size | None:
-    """The input size that becomes of a square picture, None where it is the picture's own."""
+    """The input size for a square picture, None if that is the picture's own size."""
     from PIL import Image
 
     if not any(getattr(processor, step, False) for step in ("do_resize", "do_center_crop", "val_transforms")):
@@ -129,7 +129,7 @@ def normalisation_of(processor: Any, channels: int) -> tuple[Sequence[float], Se
 
 
 def _pixels(processor: Any, picture: Any, **options: Any) -> Tensor:
-    """What the processor makes of one picture, (channels, height, width)."""
+    """The processor's output for one picture, (channels, height, width)."""
     try:
         values: Tensor = processor(images=picture, return_tensors="pt", **options)["pixel_values"]
     except (ValueError, TypeError, KeyError, RuntimeError) as error:

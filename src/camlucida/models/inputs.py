@@ -1,4 +1,4 @@
-"""A picture, or a ready tensor, as a model's input."""
+"""Pictures and tensors as model inputs."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Makes a model's inputs of pictures, without the model: it can be pickled and run in another process.
+    """Turns pictures into inputs without the model, so that it can be pickled and run in another process.
 
-    ``channels`` are those that the model takes, None where nobody says.
+    ``channels`` are those that the model takes, None if unknown.
     """
 
     preprocess: Preprocess
@@ -141,12 +141,12 @@ def is_many(pictures: Any) -> bool:
 
 
 def decoder_of(adapter: Adapter, preprocess: Preprocess) -> Decoder:
-    """What makes the inputs of the adapter's model."""
+    """The decoder for the adapter's model."""
     return Decoder(preprocess, None if adapter.input_size is None else adapter.input_size[0])
 
 
 def prepare(picture: Any, adapter: Adapter, preprocess: Preprocess) -> ModelInput:
-    """One picture made ready, on the model's device and in its dtype.
+    """The input for one picture, on the model's device and in its dtype.
 
     Raises:
         PictureError: it cannot be read, or does not fit the model.

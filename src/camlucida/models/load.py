@@ -78,7 +78,7 @@ def split_weights(model: str, weights: str | Path = "pretrained") -> tuple[str, 
 
 @dataclass(frozen=True)
 class _Told:
-    """What a factory says itself, which stands before what a file says."""
+    """What a factory says itself, which takes precedence over a file."""
 
     preprocess: bool = False
     labels: bool = False
@@ -198,7 +198,7 @@ def _adapt_made(made: factory_file.Made, name: str, weights: str) -> Adapter:
 def with_user_labels(
     adapter: Adapter, labels: Any = None, logits_of: Callable[[Any], Any] | None = None
 ) -> Adapter:
-    """The adapter with the class names and the way to the logits that the user gives, where he gives any.
+    """The adapter with the user's class names and ``logits_of``, if given.
 
     Raises:
         OptionError: the names have another form (see ``labels_from``).

@@ -1,4 +1,4 @@
-"""Where a preprocessing takes its input from, measured: for those whose steps cannot be read."""
+"""The frame of a preprocessing whose steps cannot be read, measured by running it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preprocessing that somebody gives, whichever library it is of."""
+"""Preprocessing given by the user or a checkpoint, from any library."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def size_given(preprocess: Preprocess, otherwise: tuple[int, int, int]) -> tuple
 
 
 def known_channels(adapter: Adapter) -> int | None:
-    """How many channels the model takes: what its library says, or its convolutions show; else None."""
+    """The channels that the model takes, by its library or its convolutions; None if unknown."""
     if adapter.input_size is not None:
         return adapter.input_size[0]
     return 1 if _takes_grey(adapter.module) else None
 
 
 def channels_of(adapter: Adapter) -> int:
-    """The same, and three where nobody knows."""
+    """The channels that the model takes, three if unknown."""
     return known_channels(adapter) or _COLOURS
 
 
@@ -81,7 +81,7 @@ def _takes_grey(module: nn.Module) -> bool:
 
 
 def as_told(adapter: Adapter, found: Beside, file: Path) -> Adapter:
-    """The adapter with the preprocessing that a file of weights names; where it names none, that is a doubt."""
+    """The adapter with the preprocessing named in a weights file; if it names none, that is a doubt."""
     name, base = printable(file.name, 60), adapter.preprocess
     doubt = f"{name} says nothing of how pictures are made ready"
     if found.numbers:
@@ -95,7 +95,7 @@ def as_told(adapter: Adapter, found: Beside, file: Path) -> Adapter:
 
 
 def warn_of_doubt(preprocess: Preprocess) -> None:
-    """Say where a preprocessing is the usual one, and the weights may have been made with another."""
+    """Warn if a preprocessing is only the usual one, since the weights may need another."""
     if preprocess.recipe.doubt:
         numbers = spoken(
             "`--size`, `--crop`, `--interpolation`, `--mean` and `--std`",

@@ -1,4 +1,4 @@
-"""What a preprocessing does with a picture, in numbers, and who says so."""
+"""A preprocessing in numbers, and where these come from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIDES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done with a picture; what nobody says is None.
+    """The numbers of a preprocessing; unknown ones are None.
 
     ``resize`` has the names of Hugging Face: ``shortest_edge`` or ``longest_edge`` alone, ``height`` and
     ``width`` (squashed), or ``min_…`` or ``max_…`` of both, where proportions are kept. ``crop`` is (height,

@@ -28,7 +28,7 @@ def preprocess_of(transform: Any, channels: int | None = None, source: str = GIV
     """A preprocessing that also says where its output lies on the picture, from a torchvision-style Compose.
 
     Its steps are run one by one, and the frame follows the picture's size from step to step. ``channels`` are
-    those that the model takes, None where nobody knows.
+    those that the model takes, None if unknown.
 
     Raises:
         OptionError: ``transform`` is not a sequence of steps (here), or a step changes the picture's
@@ -71,7 +71,7 @@ def _by_steps(steps: Sequence[Any], channels: int | None, picture: Image) -> tup
 
 
 def own_steps() -> str:
-    """How a user gives steps that can be followed."""
+    """Advice on how to give steps that can be followed."""
     return spoken(
         "have a factory return a torchvision Compose behind the module",
         "pass preprocess= (a torchvision Compose)",
@@ -79,7 +79,7 @@ def own_steps() -> str:
 
 
 def other_channels(channels: int) -> str:
-    """What to do where no picture has as many channels as the model takes."""
+    """Advice for models whose channels no picture has."""
     return spoken(
         "in Python its input can be given as it is",
         f"pass the input itself as a float tensor ({channels}, height, width)",
@@ -151,7 +151,7 @@ def _tutorial(picture: Image) -> tuple[Tensor, Frame]:
 
 
 def _refused(picture: Image) -> tuple[Tensor, Frame]:
-    """For a module that nobody describes."""
+    """Refuse pictures for a module without known preprocessing."""
     raise PictureError(
         "this model does not say how a picture becomes its input: "
         + spoken(

@@ -31,7 +31,7 @@ def check_resized(step: Any, size: Size) -> None:
 
 
 def _scale(step: Any, wanted: Any, size: Size) -> float | None:
-    """By how much a step makes both sides longer; None where each side has its own length, or nobody knows."""
+    """By how much a step makes both sides longer; None if each side has its own length, or unknown."""
     of_edge = getattr(wanted, "get", None)  # a processor's, which is a mapping or like one
     if of_edge is not None:
         wanted = of_edge("shortest_edge") if of_edge("longest_edge") is None else None

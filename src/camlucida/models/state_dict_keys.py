@@ -1,4 +1,4 @@
-"""The names of weights in a checkpoint, beside those of the network that they are for."""
+"""Match the names of weights in a checkpoint to those of a network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def merge_hint() -> str:
 
 
 def prefix_in(state: Mapping[str, Tensor], names: Collection[str]) -> str:
-    """What stands in ``state`` before each of a network's ``names``, such as Lightning's ``model.``.
+    """The prefix of a network's ``names`` in ``state``, such as Lightning's ``model.``.
 
     It is empty where the names fit as they are, or where none, or more than one, makes all of them fit.
     """
@@ -57,7 +57,7 @@ def fitted(state: Mapping[str, Tensor], module: nn.Module, file: Path) -> Mappin
 
 
 def check_whole(state: Mapping[str, Tensor], file: Path) -> None:
-    """Refuse the weights of an adapter alone (LoRA), which are none of a whole network.
+    """Refuse the weights of an adapter (LoRA) without its network.
 
     Raises:
         ModelError: they are.

@@ -1,4 +1,4 @@
-"""Several explanations, as a list that can be asked for some of them."""
+"""A list of explanations, with selection."""
 
 from __future__ import annotations
 

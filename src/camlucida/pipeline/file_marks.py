@@ -1,4 +1,4 @@
-"""By what a result is known again: a few letters for each thing that it is of, in the picture's mark."""
+"""Marks that identify a result: a few letters for each thing that it depends on."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Mark = tuple[str, ...]  # picture, model, layer, method and target; or one for a
 
 
 def mark_of(manifest: Mapping[str, Any]) -> Mark:
-    """Of what the manifest of an explanation says."""
+    """The mark of an explanation's manifest."""
     source = manifest["source"]
     known = {**manifest, "source": str(Path(source).resolve()) if source else manifest["score"]}
     return tuple(_letters([_plain(known[name]) for name in names]) for names in _PARTS)
 
 
 def mark_of_all(marks: list[Mark]) -> Mark:
-    """Of a sheet."""
+    """The mark of a sheet."""
     return (_letters(marks),)
 
 

@@ -1,4 +1,4 @@
-"""One batch, and what is to be done with it."""
+"""One batch and its request."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _heatmaps(method: Method, result: Any, activations: Tensor, target: int, eig
 
 
 def _capture_flags(capture: BatchCapture, method: Method, captured: LayerCapture, layer: int) -> list[Flag]:
-    """What is known of maps from how their capture came about."""
+    """Findings from the capture."""
     flags: list[Flag] = []
     if "gradients" in method.needs and captured.gradients is not None:
         flags.append((zero_gradient(), ~captured.gradients.ne(0).flatten(1).any(dim=1)))
@@ -100,7 +100,7 @@ def _capture_flags(capture: BatchCapture, method: Method, captured: LayerCapture
 def combine_layers(
     by_layer: Sequence[LayerMaps], method: Method, aug: bool = False, parts: bool = False
 ) -> LayerMaps:
-    """One map an image from those of several layers and, with ``aug``, of six views of each image.
+    """One map per image from those of several layers and, with ``aug``, of six views of each image.
 
     The layers' maps of each view are combined before the views are, so that the spread is that of the map.
     ``parts`` says that the layers carry the score together: then their contributions are added as they are.

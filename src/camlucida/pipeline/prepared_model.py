@@ -1,4 +1,4 @@
-"""A model with all that is known of it: layers, how its numbers are read, extra inputs."""
+"""A model with its layers, readers and extra inputs."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class PreparedModel:
         return replace(job, layer_findings=findings)
 
     def _findings(self, job: BatchJob, chosen: set[str]) -> dict[str, tuple[Finding, ...]]:
-        """What there is to know of the job's layers, of which ``chosen`` are the default."""
+        """The findings of the job's layers, of which ``chosen`` are the default."""
         like, needs = job.inputs[0].tensor, job.request.needs
         by_default = [name for name in job.names if name in chosen]
         named = [name for name in job.names if name not in chosen]
@@ -151,4 +151,4 @@ class PreparedModel:
 
 
 def _nothing(*_: Tensor) -> None:
-    """In the place of a method, where what it needs is wanted and not its map."""
+    """Stands for a method whose needs are wanted, not its map."""

@@ -1,4 +1,4 @@
-"""What is asked of every image, checked once: methods with their options, targets, layers and smoothing."""
+"""A request, checked once for all images: methods with options, targets, layers and smoothing."""
 
 from __future__ import annotations
 

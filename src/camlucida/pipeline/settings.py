@@ -1,4 +1,4 @@
-"""What an Explainer takes beside the model."""
+"""Settings of an Explainer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Options = Mapping[str, Mapping[str, Any]]  # method → option → value
 
 
 class Settings(TypedDict, total=False):
-    """What ``Explainer`` takes beside the model; see there."""
+    """The keyword arguments of ``Explainer``."""
 
     weights: str | Path
     device: str | torch.device
@@ -37,14 +37,14 @@ class Settings(TypedDict, total=False):
 
 
 class ExplainSettings(Settings, total=False):
-    """What ``explain`` takes beside what is explained."""
+    """The further keyword arguments of ``explain``."""
 
     options: Mapping[str, Any] | None
     smooth: Smooth | Sequence[Smooth]
 
 
 class CompareSettings(Settings, total=False):
-    """What ``compare`` takes beside what is compared."""
+    """The further keyword arguments of ``compare``."""
 
     layer: str | nn.Module | None
 
@@ -61,7 +61,7 @@ def check_batch_size(size: int) -> int:
 
 
 def cache_key(adapter: Adapter) -> dict[str, Any] | None:
-    """What tells a model that a library names from all others; None where nothing does."""
+    """The cache key of a model that a library names; None for other models."""
     if adapter.weights not in ("pretrained", "random") or adapter.library == "torch" or ".py:" in adapter.name:
         return None
     source, _, path = adapter.name.partition(":")

@@ -25,7 +25,7 @@ _MOST_NAN = 64  # images that may give nothing but NaN, from the first on, befor
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of the picture with a ``number``: its explanations, or the error that it ended in."""
+    """The result for the picture with a ``number``: its explanations, or an error."""
 
     number: int
     explanations: list[Explanation] = field(default_factory=list)
@@ -43,7 +43,7 @@ def outcomes(
     batch_size: int,
     retry: bool,
 ) -> Iterator[Outcome]:
-    """What came of each picture, in order.
+    """The outcome of each picture, in order.
 
     ``explain`` takes a batch, of inputs of one size; ``blank`` gives maps of NaN where the model gives nothing
     else. With ``retry`` each picture of a batch that ends in another error is explained alone.
