@@ -490,7 +490,7 @@ def test_a_file_that_no_picture_needs_is_not_read(tmp_path):
 
 
 def test_a_device_is_no_picture():
-    with pytest.raises(PictureError, match="/dev/zero is no file but a device"):
+    with pytest.raises(PictureError, match="/dev/zero is a device or a pipe"):
         images.load("/dev/zero")
 
 

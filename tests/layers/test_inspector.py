@@ -291,7 +291,7 @@ def test_labels_and_logits_are_what_the_user_says() -> None:
     )
     (plain,) = Explainer(zoo.resnet()).explain(zoo.noise(), targets=[3])
     assert (found.label, found.score) == ("class 3", -plain.score)
-    with pytest.raises(OptionError, match="labels name 9 classes and this model has 10"):
+    with pytest.raises(OptionError, match="labels name 9 classes but this model has 10"):
         Explainer(zoo.resnet(), labels=names[:9]).explain(zoo.noise())
 
 

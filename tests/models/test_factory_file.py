@@ -197,7 +197,7 @@ def test_the_cause_is_kept(file):
 
 
 def test_random_weights_are_the_factorys(file):
-    with pytest.raises(ModelError, match="those its factory gives it: leave weights=.random. away"):
+    with pytest.raises(ModelError, match="sets its weights: omit weights=.random."):
         load(f"{file}:plain", "random")
 
 
@@ -307,7 +307,7 @@ def test_names_that_do_not_fit_are_shown_of_both_sides(file, tmp_path):
 
 def test_an_adapter_is_no_whole_model(file, tmp_path):
     torch.save({"base_model.model.q.lora_A.weight": torch.ones(2, 2)}, tmp_path / "adapter.pt")
-    with pytest.raises(ModelError, match="adapter .LoRA. alone: merge it"):
+    with pytest.raises(ModelError, match="holds only the weights of an adapter .LoRA.: merge it"):
         load(f"{file}:plain", tmp_path / "adapter.pt")
     (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelError, match="adapter of peft .adapter_config.json.*merge it"):

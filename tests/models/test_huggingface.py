@@ -287,7 +287,7 @@ def test_a_model_that_reads_is_refused():
     config = transformers.CLIPConfig(
         text_config={**part, "vocab_size": 20}, vision_config={**part, "image_size": 16, "patch_size": 8}
     )
-    with pytest.raises(ModelError, match="CLIPModel takes text too"):
+    with pytest.raises(ModelError, match="CLIPModel also takes text"):
         load(transformers.CLIPModel(config))
 
 

@@ -200,7 +200,7 @@ def test_a_file_that_is_no_text(tmp_path):
 
 def test_labels_are_counted():
     check_count(NAMES, 3)
-    with pytest.raises(OptionError, match="labels name 3 classes and this model has 5"):
+    with pytest.raises(OptionError, match="labels name 3 classes but this model has 5"):
         check_count(NAMES, 5)
 
 

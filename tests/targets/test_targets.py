@@ -291,7 +291,7 @@ def test_a_probability_is_what_the_models_outputs_are(explainer, last, probabili
 
 def test_a_probability_that_nobody_can_tell_is_refused(explainer):
     unknown = Explainer(explainer.module, activation="none")
-    with pytest.raises(TargetError, match="cannot be told.*activation"):
+    with pytest.raises(TargetError, match="cannot tell whether.*activation"):
         unknown.explain(zoo.noise(), targets=[ClassProbability(4)])
     sigmoid = Explainer(explainer.module, activation="sigmoid")
     (one,) = sigmoid.explain(zoo.noise(), targets=[ClassProbability(4)])

@@ -94,7 +94,7 @@ def parsed_options(texts: Sequence[str], owners: Mapping[str, Method | Metric]) 
     """The options ``owner.option=value`` by owner and name; owners are the methods and metrics asked for.
 
     Raises:
-        OptionError: one has another form, or is not one of its owner's, or that is not asked for.
+        OptionError: one has another form, or is not one of its owner's, or its owner is not used here.
     """
     from camlucida.registry import folded
 
