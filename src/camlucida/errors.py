@@ -1,4 +1,4 @@
-"""What can go wrong, in words a user can act on.
+"""Errors that users can act on.
 
 Every message says what was expected, what came, and what to do next, in one sentence.
 """
@@ -20,7 +20,7 @@ class CamlucidaError(Exception):
 
 
 class CamlucidaWarning(UserWarning):
-    """Something that camlucida did and that one should know; the command line makes a note of it."""
+    """Something about a result that users should know; the command line prints it as a note."""
 
 
 class PictureError(CamlucidaError):
@@ -31,8 +31,8 @@ class ModelError(CamlucidaError):
     """A model cannot be found, loaded or run."""
 
 
-class NotFinite(ModelError):  # noqa: N818 - what is wrong, as the others are called by what they are of
-    """A model returns NaN for the pictures in these ``rows`` of a batch."""
+class NotFinite(ModelError):  # noqa: N818 - named after what is wrong
+    """A model returns NaN for the pictures at these ``rows`` of a batch."""
 
     def __init__(self, message: str, rows: list[int]) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class OutputError(CamlucidaError):
 
 
 def unknown_name(kind: str, given: str, known: list[str], hint: str) -> str:
-    """The sentence for a name that is not among the known ones, with the closest offered."""
+    """The message for an unknown name, which offers the closest known ones."""
     from difflib import get_close_matches
 
     lowered = {name.lower(): name for name in known}
@@ -67,7 +67,7 @@ def unknown_name(kind: str, given: str, known: list[str], hint: str) -> str:
 
 @contextmanager
 def on_command_line() -> Iterator[None]:
-    """While entered, messages speak of flags and not of arguments."""
+    """A context in which messages name flags instead of arguments."""
     token = _ON_COMMAND_LINE.set(True)
     try:
         yield
@@ -76,19 +76,19 @@ def on_command_line() -> Iterator[None]:
 
 
 def spoken(command: str, python: str) -> str:
-    """A piece of a message in the words of whoever reads it: on the command line, or in Python."""
+    """The wording of a message for the command line or for Python."""
     return command if _ON_COMMAND_LINE.get() else python
 
 
 def setting(name: str, value: str = "…") -> str:
-    """How a setting is given: `--weights random`, weights="random"; a value in capitals stands for any."""
+    """How to give a setting: `--weights random` or weights="random"; a value in capitals is a placeholder."""
     flag = f"--{_FLAGS.get(name, name).replace('_', '-')}"
     shown = value if value.isupper() or value == "…" else f'"{value}"'
     return spoken(f"`{flag} {value}`" if value != "…" else f"`{flag}`", f"{name}={shown}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory has ended: Python's own error, CUDA's, or by what the CPU and MPS say."""
+    """Whether an error means out of memory: Python's, CUDA's, or by the messages of the CPU and MPS."""
     if isinstance(error, MemoryError):
         return True
     said = (
@@ -99,9 +99,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def printable(text: str | PurePath, longest: int = 400) -> str:
-    """A name as it can be shown anywhere: on one line, its control characters escaped, its middle left out.
+    """A name that can be shown anywhere: on one line, control characters escaped, the middle cut if it is long.
 
-    Names of files may hold anything: line ends, a terminal's escape codes, bytes that are no UTF-8.
+    File names may hold anything: line breaks, terminal escape codes, bytes that are not UTF-8.
     """
     shown = "".join(map(_escaped, str(text)))
     half = longest // 2
@@ -114,14 +114,14 @@ _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 def _escaped(letter: str) -> str:
     if letter.isprintable():
         return letter
-    if 0xDC80 <= ord(letter) <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+    if 0xDC80 <= ord(letter) <= 0xDCFF:  # how Python represents a byte that is not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
     hidden = letter in _DIRECTIONS or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
     return letter.encode("unicode_escape").decode() if hidden else letter
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, in one line: our own errors are sentences, others are named."""
+    """An error in one line: the message of our own, the name and message of others."""
     words = " ".join(str(error).split())
     if isinstance(error, CamlucidaError):
         return words

@@ -1,6 +1,6 @@
-"""Results on disk: whole or not at all, never over an input, and over nothing that camlucida did not write.
+"""Write results whole or not at all, never over an input or over files that camlucida did not write.
 
-What camlucida writes carries a mark in its metadata, by which it is known again: no file beside it is needed.
+Files that camlucida writes carry a mark in their metadata by which it recognises them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from camlucida.errors import OptionError, OutputError, printable, spoken
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
-except ModuleNotFoundError:  # Windows, which lets nobody remove a file that is open
+except ModuleNotFoundError:  # Windows, where an open file cannot be removed
     flock = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 FORMATS = ("png", "jpg", "webp")
 WRITER = f"camlucida {__version__}"
 WRITTEN_BY = "written_by"  # the first key of JSON
-CSV_BEGINS = "path,way,class,probability"  # the columns that evaluation.csv has first
+CSV_BEGINS = "path,way,class,probability"  # the first columns of evaluation.csv
 
-TEMPORARY = ".camlucida-"  # what names of files begin with while they are written
-_TOKEN = 8  # letters behind that
-_HEAD = 4096  # bytes at either end of a file that are searched for a mark
+TEMPORARY = ".camlucida-"  # prefix of files that are still being written
+_TOKEN = 8  # characters after the prefix
+_HEAD = 4096  # bytes at either end of a file in which the mark is searched
 _MARK = re.compile(
     rb"tEXtSoftware\x00camlucida |"  # PNG
     rb"\xff\xfe\x00.camlucida |"  # JPEG: a comment
@@ -45,7 +45,7 @@ _MARK = re.compile(
 
 @contextmanager
 def written_whole(path: Path, never: Sequence[Path] = (), overwrite: bool = False) -> Iterator[Path]:
-    """A temporary file beside ``path``, which becomes ``path`` if nothing is raised and vanishes otherwise.
+    """A temporary file beside ``path`` that is renamed to ``path``, or removed if anything is raised.
 
     Raises:
         OutputError: see ``check_writable``; or it cannot be written.
@@ -65,12 +65,12 @@ def written_whole(path: Path, never: Sequence[Path] = (), overwrite: bool = Fals
 
 
 def check_writable(path: Path, never: Sequence[Path] = (), overwrite: bool = False) -> None:
-    """Refuse to write over one of the files in ``never``, or over what camlucida did not write.
+    """Raise if writing ``path`` would replace a file in ``never``, or one that camlucida did not write.
 
     Args:
-        path: where something is to be written.
+        path: the file to be written.
         never: the inputs of the run.
-        overwrite: whether files of others may be replaced. Those in ``never`` may not.
+        overwrite: whether files that camlucida did not write may be replaced; those in ``never`` may not.
 
     Raises:
         OutputError: one of these would be replaced.
@@ -80,18 +80,18 @@ def check_writable(path: Path, never: Sequence[Path] = (), overwrite: bool = Fal
             return
         if any(same_file(path, one) for one in never):
             raise OutputError(
-                f"{printable(path)} is an input of this run and would be written over, give another name or "
+                f"{printable(path)} is an input of this run and would be overwritten: give another name or "
                 "folder"
             )
         if not overwrite and not is_own(path):
             raise OutputError(
-                f"{printable(path)} is there already and camlucida did not write it: give another name or "
-                f"folder, or let it be replaced ({spoken('`--overwrite`', 'overwrite=True')})"
+                f"{printable(path)} exists and camlucida did not write it: give another name or "
+                f"folder, or allow it to be replaced ({spoken('`--overwrite`', 'overwrite=True')})"
             )
 
 
 def is_own(path: Path) -> bool:
-    """Whether camlucida wrote a file, by the mark in it, whatever it is called."""
+    """Whether camlucida wrote a file, by the mark in it."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
         file.seek(max(0, path.stat().st_size - _HEAD))
@@ -103,7 +103,7 @@ def is_own(path: Path) -> bool:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether both are names of one file that exists."""
+    """Whether both paths are the same existing file."""
     try:
         return one.samefile(other)
     except (OSError, ValueError):
@@ -111,7 +111,7 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no file can have, or that may not be looked at, is none."""
+    """Whether the file exists; an impossible name, or one without permission, does not."""
     try:
         return path.is_file()
     except OSError:
@@ -119,7 +119,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; a name that none can have, or that may not be looked at, is none."""
+    """Whether the folder exists; an impossible name, or one without permission, does not."""
     try:
         return path.is_dir()
     except OSError:
@@ -128,20 +128,20 @@ def is_folder(path: Path) -> bool:
 
 @contextmanager
 def _said(path: Path) -> Iterator[None]:
-    """An error of the file system, as an OutputError about ``path``."""
+    """Turn an error of the file system into an OutputError about ``path``."""
     try:
         yield
     except OSError as error:
         raise OutputError(
-            f"{printable(path)} cannot be written ({error.strerror or error}), give another place"
+            f"{printable(path)} cannot be written ({error.strerror or error}): give another path"
         ) from error
 
 
 def _temporary(path: Path) -> tuple[Path, int | None]:
     """A new file in the folder of ``path``, with the user's own permissions; an open handle if it is locked.
 
-    The handle holds a lock until the file has its name, and the system frees that when the process is killed:
-    so a later run knows which files were left behind.
+    The handle holds a lock until the file is renamed. The system releases it if the process is killed, so that
+    a later run knows which files were left behind.
     """
     while True:
         temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(_TOKEN // 2)}{path.suffix[:8]}")
@@ -154,14 +154,14 @@ def _temporary(path: Path) -> tuple[Path, int | None]:
             return temporary, None
         with suppress(OSError):  # some network folders have no locks
             flock(handle, LOCK_EX | LOCK_NB)
-        if temporary.exists():  # and no other run took it for a left one before it was locked
+        if temporary.exists():  # and no other run removed it as stale before it was locked
             return temporary, handle
         os.close(handle)
 
 
 @cache
 def remove_stale(folder: Path) -> None:
-    """Remove the temporary files that runs which were killed left in ``folder``: once a process and folder."""
+    """Remove temporary files that killed runs left in ``folder``, once per process and folder."""
     if flock is None:
         return
     for file in folder.glob(f"{TEMPORARY}*"):
@@ -173,7 +173,7 @@ def remove_stale(folder: Path) -> None:
             or not file.is_file()
         ):
             continue
-        with suppress(OSError):  # in use, or not ours to remove
+        with suppress(OSError):  # in use, or without permission
             handle = os.open(file, os.O_RDWR)
             try:
                 flock(handle, LOCK_EX | LOCK_NB)
@@ -185,11 +185,11 @@ def remove_stale(folder: Path) -> None:
 def save_picture(
     picture: Image, path: Path, never: Sequence[Path] = (), overwrite: bool = False, of: str = ""
 ) -> None:
-    """Write a picture whole, in the format of the name; see ``written_whole``. ``of`` is added to the mark.
+    """Write a picture in the format of its suffix (see ``written_whole``); ``of`` is added to the mark.
 
     Raises:
-        OptionError: its name ends in none of the formats.
-        OutputError: it cannot be written, or would replace a file that it must not.
+        OptionError: the suffix is not that of a supported format.
+        OutputError: it cannot be written, or would replace a file that must stay.
     """
     suffix = path.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg", ".webp"):
@@ -197,11 +197,11 @@ def save_picture(
     check_writable(path, never, overwrite)
     encoded = _encoded(picture, path, suffix, WRITER + of)
     with written_whole(path, never, overwrite) as file:
-        file.write_bytes(encoded)  # Pillow itself would not notice where a disk takes only a part
+        file.write_bytes(encoded)  # Pillow itself would not notice a full disk
 
 
 def _encoded(picture: Image, path: Path, suffix: str, mark: str) -> bytes:
-    """The picture as a file's content, with a mark of camlucida's."""
+    """The content of a picture file, with camlucida's mark."""
     from PIL.Image import Exif
 
     buffer = BytesIO()
@@ -214,8 +214,8 @@ def _encoded(picture: Image, path: Path, suffix: str, mark: str) -> bytes:
             picture.save(buffer, format="WEBP", quality=92, exif=exif)
         else:
             picture.save(buffer, format="JPEG", quality=92, comment=mark)
-    except (ValueError, OSError) as error:  # Pillow's words for a picture too large for the format
-        raise OutputError(f"{printable(path)} cannot be written ({error}), save it as .png") from error
+    except (ValueError, OSError) as error:  # a picture too large for the format
+        raise OutputError(f"{printable(path)} cannot be written ({error}): save it as .png") from error
     return buffer.getvalue()
 
 

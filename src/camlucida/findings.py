@@ -1,4 +1,4 @@
-"""Reasons, not zeros: why a map is blank or not to be trusted."""
+"""Findings: why a map is blank or should not be trusted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Finding:
 
 
 def narrow_range(low: int, high: int) -> Finding:
-    """For a picture nearly all of whose values, in eight bits, lie between ``low`` and ``high``."""
+    """For a picture whose values nearly all lie between ``low`` and ``high`` of eight bits."""
     found = f"the picture uses {low} to {high} of 255 grey levels, less than a tenth"
     advice = (
         "if it should not look so flat, scale its values to 0…255, or write the largest into the file (TIFF's "
@@ -38,7 +38,7 @@ def band_left_out() -> Finding:
 
 
 def unlikely_alpha() -> Finding:
-    """For an array whose fourth band is read as alpha, as always, but does not look like it."""
+    """For an array whose fourth band is read as alpha but does not look like it."""
     found = "the array's fourth band is read as transparency but does not look like it"
     return Finding("unlikely-alpha", found, "drop it (`array[..., :3]`) if it is another band")
 

@@ -1,7 +1,7 @@
-"""The one list of methods: filled beside each function, read by the command line, docs and tests.
+"""The registry of methods and of metrics, which the command line, docs and tests read.
 
-A method is a pure function of tensors. Its positional parameters name the fields of ``Captured`` that
-it needs; its keyword-only parameters, with their defaults, are its options.
+An entry is a function. Its positional parameters name the fields that it needs; its keyword-only parameters,
+with their defaults, are its options.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a method comes from."""
+    """The paper that a method or metric comes from."""
 
     authors: str
     year: int
@@ -62,7 +62,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Registered:
-    """A function of methods or metrics, and what is known of it by its signature and docstring.
+    """A method or metric: its function, and what its signature and docstring say.
 
     ``needs`` names its positional parameters, ``options`` its keyword-only ones.
     """
@@ -100,7 +100,7 @@ class Registered:
         """Every option with its value.
 
         Raises:
-            OptionError: an option is given that there is not.
+            OptionError: an unknown option is given.
         """
         for name in given or {}:
             if name not in self.options:
@@ -113,9 +113,9 @@ R = TypeVar("R", bound=Registered)
 
 
 class Registry(Generic[R]):
-    """The one list of a ``kind``, filled beside each function; the modules of ``package`` are listed unasked.
+    """All entries of a ``kind``; the modules of ``package`` are imported when it is first read.
 
-    ``fields`` are what functions can need, and ``order`` sorts the list.
+    ``fields`` are the names that functions can need, and ``order`` sorts the entries.
     """
 
     def __init__(self, kind: str, package: str, fields: Sequence[str], order: Callable[[R], Any]) -> None:
@@ -129,7 +129,7 @@ class Registry(Generic[R]):
             ValueError: its name is taken, or it needs what does not exist.
         """
         if entry.name in self._entries:
-            raise ValueError(f"{self._kind} {entry.name!r} is registered twice, choose another name")
+            raise ValueError(f"{self._kind} {entry.name!r} is already registered: choose another name")
         for need in entry.needs:
             if need not in self._fields:
                 known = ", ".join(self._fields)
@@ -141,7 +141,7 @@ class Registry(Generic[R]):
         self._entries[entry.name] = entry
 
     def all(self) -> Mapping[str, R]:
-        """All entries by name, also those that were registered since the last call."""
+        """All entries by name, including those registered since the last call."""
         _import_all(self._package)
         ordered = sorted(self._entries.values(), key=self._order)
         return MappingProxyType({entry.name: entry for entry in ordered})
@@ -156,7 +156,7 @@ class Registry(Generic[R]):
 
 
 def signature_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Option]]:
-    """What a function needs (its positional parameters), and its options (the keyword-only ones)."""
+    """The needs of a function (its positional parameters) and its options (the keyword-only ones)."""
     doc = inspect.getdoc(function) or ""
     needs, options = [], {}
     for parameter in inspect.signature(function).parameters.values():
@@ -170,25 +170,25 @@ def signature_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[st
 
 
 def _documented(doc: str, name: str) -> str:
-    """The text behind the docstring line ``name: …``."""
+    """The text after ``name:`` in a docstring."""
     for line in doc.splitlines():
         head, colon, text = line.strip().partition(":")
         if colon and head == name:
             return text.strip()
-    if sys.flags.optimize > 1:  # `python -OO` takes docstrings away
+    if sys.flags.optimize > 1:  # `python -OO` removes docstrings
         return ""
     raise ValueError(f"option {name!r} needs a docstring line '{name}: what it does'")
 
 
 @cache
 def _import_all(package: str) -> None:
-    """Import every module of a package, so that what is registered there is known."""
+    """Import every module of a package, so that its entries register."""
     for module in iter_modules(import_module(package).__path__):
         import_module(f"{package}.{module.name}")
 
 
 def lookup(kind: str, name: str, known: Mapping[str, T]) -> T:
-    """What is called ``name`` among those of a kind that a command lists, whatever its case and punctuation.
+    """The value called ``name`` in ``known``, whatever its case and punctuation.
 
     Raises:
         OptionError: there is none; close names are offered.
@@ -202,6 +202,6 @@ def lookup(kind: str, name: str, known: Mapping[str, T]) -> T:
 
 
 def folded(name: str) -> str:
-    """What is the same in GradCAM++, grad-cam++, gradcam_plus_plus and gradcampp."""
+    """The form that GradCAM++, grad-cam++, gradcam_plus_plus and gradcampp have in common."""
     spelled = name.lower().replace("plus", "+").replace("+", "p")
     return "".join(letter for letter in spelled if letter.isalnum())

@@ -1,14 +1,14 @@
-"""Tables as plain text, which can be searched and piped."""
+"""Plain-text tables, which can be searched and piped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-_NARROWEST = 8  # letters of a column, however narrow the terminal is
+_NARROWEST = 8  # characters of a column, however narrow the terminal
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """A line for each row, columns as wide as their widest entry."""
+    """One line per row, with columns as wide as their widest entry."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -22,7 +22,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def narrowed(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    """The rows with their widest columns cut, and marked with …, so that they fit ``width`` letters."""
+    """The rows with their widest columns cut, marked with …, to fit ``width`` characters."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > _NARROWEST:
         widths[widths.index(max(widths))] -= 1

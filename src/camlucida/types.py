@@ -1,6 +1,6 @@
-"""The shape vocabulary, used in signatures and checked in the tests only.
+"""Names for shapes, used in signatures and checked in the tests only.
 
-Imported for annotations alone (under ``TYPE_CHECKING``), so that it costs users nothing.
+Imported only for annotations (under ``TYPE_CHECKING``), so that users pay nothing for it.
 """
 
 from collections.abc import Callable

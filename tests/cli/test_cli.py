@@ -173,7 +173,7 @@ def test_one_bad_picture_does_not_stop_the_others(cat: Path, capsys: pytest.Capt
         (["explain", "cat.png", "--option", "random.seed=1"], "random, which is not used here"),
         (["explain", "cat.png", "--method", "random", "--option", "random.seed=x"], "takes a int"),
         (["explain", "cat.png", "--method", "random", "--option", "random.sed=1"], "its options are: seed"),
-        (["explain", "cat.png", "--out", "cat.png"], "would be written over"),
+        (["explain", "cat.png", "--out", "cat.png"], "would be overwritten"),
         (["explain", "cat.png", "--out", "a.png", "--target", "1", "--target", "2"], "give a folder"),
         (["explain", "cat.png", "--out", "fig.pdf"], "pictures are written as .png"),
         (["explain", "cat.png", "--out", "fig.svg"], "give such a name, or a folder"),

@@ -75,7 +75,7 @@ def test_whatever_is_raised_is_one_pictures(
     out, err = capsys.readouterr()
     assert out.startswith("results/good")
     if isinstance(error, MemoryError):
-        assert err == "camlucida: f/bad.png: needs more memory than available, scale it down\n"
+        assert err == "camlucida: f/bad.png: needs more memory than is available: scale it down\n"
     else:
         assert err.startswith(f"camlucida: f/bad.png: unexpected {type(error).__name__}: ")
         assert "--debug" in err

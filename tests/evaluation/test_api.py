@@ -109,7 +109,7 @@ def test_a_name_with_a_plus_is_a_name_where_there_is_such_a_layer() -> None:
 
 
 def test_a_negative_class_is_told_how_to_count(explainer: cl.Explainer) -> None:
-    with pytest.raises(TargetError, match="counted from 0, got -1: give 0"):
+    with pytest.raises(TargetError, match="class indices start at 0, got -1: give 0"):
         explainer.explain(zoo.noise(), targets="-1")
 
 

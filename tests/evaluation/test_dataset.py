@@ -163,7 +163,7 @@ def test_imagenets_folders(tmp_path: Path) -> None:
         class_of("n02012849", ["crane", "crane"])
     with pytest.raises(TargetError, match="none of the model's classes"):
         class_of("n02012849", LABELS)
-    with pytest.raises(TargetError, match="n00000000 is none of ImageNet's"):
+    with pytest.raises(TargetError, match="n00000000 is not one of ImageNet's"):
         items_in(picture(tmp_path / "other" / "n00000000" / "a.png").parents[1], LABELS)
 
 

@@ -479,7 +479,10 @@ def test_options_of_methods_and_metrics(tmp_path: Path, capsys: pytest.CaptureFi
     report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert report["asked"]["measures"] == {"deletion": {"steps": 5, "baseline": "zero"}}
     assert report["asked"]["options"] == {"random": {"seed": 3}}
-    for wrong, said in (("insertion.steps=5", "is for insertion, which is not used here"), ("deletion.step=5", "its options are: steps")):
+    for wrong, said in (
+        ("insertion.steps=5", "is for insertion, which is not used here"),
+        ("deletion.step=5", "its options are: steps"),
+    ):
         run_command("evaluate", tmp_path / "photos", *MODEL, *asked, "--option", wrong, code=2)
         assert said in capsys.readouterr().err
 

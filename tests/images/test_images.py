@@ -250,11 +250,11 @@ WEBP = encoded(Image.fromarray(noise(64, 64)), "WEBP")
 BROKEN = {
     "empty.png": (b"", "is empty", "give a file with a picture"),
     "text.jpg": (b"this is no picture", "not a picture", "convert it to PNG or JPEG"),
-    "half.jpg": (JPEG[: len(JPEG) // 2], "truncated", "get the file anew"),
-    "half.png": (PNG[: len(PNG) // 2], "truncated", "get the file anew"),
-    "half.webp": (WEBP[: len(WEBP) // 2], "", "get the file anew"),
-    "header.png": (PNG[:20], "", "get the file anew|convert it"),
-    "flipped.png": (PNG[:60] + bytes(40) + PNG[100:], "", "get the file anew"),
+    "half.jpg": (JPEG[: len(JPEG) // 2], "truncated", "get another copy"),
+    "half.png": (PNG[: len(PNG) // 2], "truncated", "get another copy"),
+    "half.webp": (WEBP[: len(WEBP) // 2], "", "get another copy"),
+    "header.png": (PNG[:20], "", "get another copy|convert it"),
+    "flipped.png": (PNG[:60] + bytes(40) + PNG[100:], "", "get another copy"),
 }
 
 
@@ -278,14 +278,14 @@ def test_a_name_too_long_to_exist_is_refused(tmp_path):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(PictureError, match=f"{re.escape(str(tmp_path))} is a folder, give a picture in it"):
+    with pytest.raises(PictureError, match=f"{re.escape(str(tmp_path))} is a folder: give a picture in it"):
         images.load(tmp_path)
 
 
 @pytest.mark.parametrize("content", [PNG, JPEG], ids=["png", "jpg"])
 def test_a_truncated_picture_opened_by_the_user_is_refused(content):
     """PIL reads lazily: that it is broken shows only here."""
-    with pytest.raises(PictureError, match=r"truncated.*get the file anew"):
+    with pytest.raises(PictureError, match=r"truncated.*get another copy"):
         images.load(Image.open(io.BytesIO(content[: len(content) // 2])))
 
 

@@ -383,7 +383,7 @@ def test_pixels_are_pillows_own(tmp_path, form):
 REFUSED = {
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
     "PDF": b"%PDF-1.7",
-    "PPM in letters": b"P3 2 2 255\n1 2 3",
+    "plain-text PPM": b"P3 2 2 255\n1 2 3",
     "QOI": b"qoif\0\0\0\x01\0\0\0\x01\x03\0",
     "XPM": b'/* XPM */\nstatic char *a[] = {"1 1 1 1"};',
     "Photoshop": b"8BPS\0\x01",
@@ -477,7 +477,7 @@ def test_memory_that_ends_is_said(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
-    with pytest.raises(PictureError, match=r"a\.png needs more memory than available, scale it down"):
+    with pytest.raises(PictureError, match=r"a\.png needs more memory than is available: scale it down"):
         images.load(tmp_path / "a.png")
 
 

@@ -186,7 +186,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch, there, 
 def test_the_error_says_where_and_why(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", half_written)
     with pytest.raises(
-        OutputError, match=r"a\.png cannot be written \(No space left on device\), give another"
+        OutputError, match=r"a\.png cannot be written \(No space left on device\): give another"
     ):
         made().save(tmp_path / "a.png")
 
@@ -252,7 +252,7 @@ UNWRITABLE = {
 def test_where_nothing_can_be_written_the_error_says_so(tmp_path, place):
     (tmp_path / "file").touch()
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(OutputError, match=r"\.png cannot be written \(.*\), give another place"):
+    with pytest.raises(OutputError, match=r"\.png cannot be written \(.*\): give another path"):
         made().save(place(tmp_path))
     assert names(tmp_path) == ["file", "folder.png"]
 
@@ -306,7 +306,7 @@ def test_an_input_is_never_written_over(tmp_path, other, what):
     explanation = made(source=source)
     result = explanation if what == "explanation" else Sheet([[explanation]], ["a"], [["b"]])
     with pytest.raises(
-        OutputError, match="is an input of this run and would be written over, give another name"
+        OutputError, match="is an input of this run and would be overwritten: give another name"
     ):
         result.save(other(source))
     assert source.read_bytes() == content
@@ -315,7 +315,7 @@ def test_an_input_is_never_written_over(tmp_path, other, what):
 def test_an_input_given_relative_to_the_folder_is_never_written_over(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photo().save("photo.png")
-    with pytest.raises(OutputError, match="written over"):
+    with pytest.raises(OutputError, match="would be overwritten"):
         made(source=Path("photo.png")).save(tmp_path / "photo.png")
 
 
@@ -325,7 +325,7 @@ def test_no_input_of_a_sheet_is_written_over(tmp_path):
         photo().save(source)
     result = Sheet([[made(source=source)] for source in sources], ["x"], [["y"], ["z"]])
     for source in sources:
-        with pytest.raises(OutputError, match="written over"):
+        with pytest.raises(OutputError, match="would be overwritten"):
             result.save(source)
 
 
@@ -334,7 +334,7 @@ def test_an_input_of_an_odd_name_is_never_written_over(tmp_path, raw):
     """Pillow looks at the content, not at the name."""
     photo().save(tmp_path / raw, format="PNG")
     content = (tmp_path / raw).read_bytes()
-    with pytest.raises(OutputError, match="written over"):
+    with pytest.raises(OutputError, match="would be overwritten"):
         made(source=tmp_path / raw).save(tmp_path / "photo.npz")
     assert (tmp_path / raw).read_bytes() == content
 

@@ -77,7 +77,7 @@ def test_what_others_wrote_is_not_replaced_unless_asked(tmp_path: Path, name: st
     before = path.read_bytes()
     with (
         pytest.raises(
-            OutputError, match=rf"{name} is there already and camlucida did not write it: .*overwrite=True"
+            OutputError, match=rf"{name} exists and camlucida did not write it: .*overwrite=True"
         ),
         written_whole(path),
     ):
@@ -91,7 +91,7 @@ def test_what_others_wrote_is_not_replaced_unless_asked(tmp_path: Path, name: st
 @pytest.mark.parametrize("theirs", ["photo.npz", "photo.json"])
 def test_of_a_raw_map_neither_file_replaces_anothers(tmp_path: Path, theirs: str) -> None:
     (tmp_path / theirs).write_text('{"mine": 1}')
-    with pytest.raises(OutputError, match=f"{theirs} is there already"):
+    with pytest.raises(OutputError, match=f"{theirs} exists"):
         made().save(tmp_path / "photo.npz")
     assert contents(tmp_path) == {theirs: b'{"mine": 1}'}
     made().save(tmp_path / "photo.npz", overwrite=True)
@@ -174,7 +174,7 @@ def test_files_of_the_users_own_are_not_replaced(cats: Path, capsys: pytest.Capt
     before = contents(cats)
     run("explain", "plant.jpg", "--save-raw", code=2)
     assert contents(cats) == before
-    assert "results/plant.json is there already" in capsys.readouterr().err
+    assert "results/plant.json exists" in capsys.readouterr().err
     run("explain", "plant.jpg", "--save-raw", "--overwrite")
     run("explain", "plant.jpg", "--save-raw")
     assert json.loads(Path("results/plant.json").read_text())["written_by"] == files.WRITER
@@ -403,7 +403,7 @@ def test_an_evaluation_replaces_nobody_elses_file(
     Path("out", name).write_bytes(b"mine")
     run(command, "photos", *SMALL, "--out", "out", code=2)
     assert contents(cats / "out") == {name: b"mine"}
-    assert f"out/{name} is there already" in capsys.readouterr().err
+    assert f"out/{name} exists" in capsys.readouterr().err
     run(command, "photos", *SMALL, "--out", "out", "--overwrite")
     run(command, "photos", *SMALL, "--out", "out")
     assert all(is_own(Path("out", one)) for one in ("evaluation.csv", "evaluation.json", "ranking.png"))

@@ -138,7 +138,7 @@ def _say_failed(path: Path, error: Exception) -> None:
         traceback.print_exception(error)
     message = str(error)
     if isinstance(error, MemoryError):
-        message = "needs more memory than available, scale it down"
+        message = "needs more memory than is available: scale it down"
     elif not isinstance(error, CamlucidaError):
         message = (
             f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints"

@@ -1,1 +1,1 @@
-"""Maps, whatever made them."""
+"""Reduce, combine, scale and examine maps, and lay them on pictures."""

@@ -1,4 +1,4 @@
-"""Contributions summed to a map, and several maps combined into one."""
+"""Sum contributions to a map, and combine several maps into one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LINEAR = {
     3: "linear",
     4: "bilinear",
     5: "trilinear",
-}  # interpolation of (batch, channels, *positions), by its axes
+}  # interpolation mode by the number of axes of (batch, channels, *positions)
 
 
 def positions(tensor: Tensor) -> tuple[int, ...]:
-    """The axes of positions of (batch, channels, *positions): all behind the channels."""
+    """The axes of the positions in (batch, channels, *positions): all behind the channels."""
     return tuple(range(2, tensor.ndim))
 
 
@@ -35,9 +35,9 @@ def reduce(contributions: Contributions) -> Heatmaps:
 
 
 def fuse(maps: Sequence[Tensor], how: How = "mean", boxes: Sequence[Box] | None = None) -> Tensor:
-    """One map (…, height, width) of several, on the cells of the one with most positions.
+    """Combine several maps into one (…, height, width), on the cells of the one with most positions.
 
-    ``boxes`` say what of the model's input the cells of each map cover, where that is not the same for all.
+    ``boxes`` says which part of the input the cells of each map cover, if they differ.
 
     Raises:
         OptionError: there is no such fusion.
@@ -54,10 +54,10 @@ def fuse(maps: Sequence[Tensor], how: How = "mean", boxes: Sequence[Box] | None 
 
 
 def resample(heatmaps: Tensor, size: Size, source: Box, target: Box) -> Tensor:
-    """Maps (…, height, width) whose cells cover ``source``, for cells (height, width) that cover ``target``.
+    """Resample maps (…, height, width) whose cells cover ``source`` to ``size`` cells that cover ``target``.
 
-    Bilinear between the centres of cells, as ``torch.nn.functional.interpolate`` does; beyond the last centre
-    the value stays what it is there.
+    Bilinear between the centres of cells, as ``torch.nn.functional.interpolate``; values beyond the outermost
+    centres stay constant.
     """
     if size_of(heatmaps) == size and source == target:
         return heatmaps
@@ -68,7 +68,7 @@ def resample(heatmaps: Tensor, size: Size, source: Box, target: Box) -> Tensor:
 def _resampled(
     heatmaps: Tensor, axis: int, source: tuple[float, float], target: tuple[float, float, int]
 ) -> Tensor:
-    """The same along one axis, from ``source`` (start, end) to ``target`` (start, end, cells)."""
+    """``resample`` along one axis, from ``source`` (start, end) to ``target`` (start, end, cells)."""
     import torch
 
     cells, (start, end, count) = heatmaps.shape[axis], target

@@ -1,4 +1,4 @@
-"""Principal components of contributions, with a sign."""
+"""Principal components of contributions, with a defined sign."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ if TYPE_CHECKING:
     from camlucida.types import Contributions, Heatmaps
 
 
-_ROUNDING = 1e-6  # of a covariance of float32 values, relative to their norms
+_ROUNDING = 1e-6  # relative rounding error of a covariance of float32 values
 
 
 def principal_component(values: Contributions, towards: Heatmaps) -> Heatmaps:
     """How far each position (batch, *positions) lies along the first principal component of its channels.
 
-    Positions are the observations, channels the variables, centred. A component's sign is arbitrary; it
-    is chosen so that the map does not fall where ``towards`` (batch, *positions) rises, that is, their
-    covariance is not negative. Where that is nothing but rounding, since ``towards`` is the same everywhere
-    (norms behind a LayerNorm), the position furthest from the mean is made positive. Neither rule depends on
-    the order of channels.
+    Positions are the observations and channels the variables, centred. The sign of a component is arbitrary; it
+    is chosen so that its covariance with ``towards`` (batch, *positions) is not negative. Where that covariance
+    is mere rounding, because ``towards`` is the same everywhere (norms behind a LayerNorm), the position
+    furthest from the mean becomes positive. Neither rule depends on the order of channels.
     """
     points, finite = centred(values)
     signed = oriented(_leading_projection(points), towards)
@@ -30,8 +29,8 @@ def principal_component(values: Contributions, towards: Heatmaps) -> Heatmaps:
 def centred(values: Contributions) -> tuple[Tensor, Tensor]:
     """Positions as observations (batch, channels, positions), each channel without its mean, in float64.
 
-    With it, for each picture, whether all of its values are finite; where not, its points are zero. On the CPU:
-    some devices have no float64, and many have slow decompositions.
+    The second tensor says for each picture whether all its values are finite; if not, its points are zero. Both
+    are on the CPU: some devices have no float64, and many decompose slowly.
     """
     points = values.flatten(2).cpu().double()
     finite = points.isfinite().flatten(1).all(dim=1)
@@ -39,7 +38,7 @@ def centred(values: Contributions) -> tuple[Tensor, Tensor]:
 
 
 def oriented(projection: Tensor, towards: Heatmaps) -> Tensor:
-    """Components (batch, positions) of mean zero, of arbitrary sign, by the rule of ``principal_component``."""
+    """Components (batch, positions) of mean zero, with the sign that ``principal_component`` defines."""
     guide = towards.flatten(1).to(projection)
     covariance = (projection * guide).sum(dim=1, keepdim=True)
     rounding = _ROUNDING * projection.norm(dim=1, keepdim=True) * guide.norm(dim=1, keepdim=True)
@@ -55,7 +54,9 @@ def sign_clarity(component: Heatmaps, towards: Heatmaps) -> Tensor:
     towards = towards.cpu()
     flat = torch.stack([component.cpu().flatten(1), towards.flatten(1)]).double()
     flat = flat - flat.mean(dim=2, keepdim=True)
-    noise = _ROUNDING * towards.flatten(1).double().norm(dim=1)  # a guide that varies less says nothing
+    noise = _ROUNDING * towards.flatten(1).double().norm(
+        dim=1
+    )  # a reference that varies less carries no information
     lengths = flat[0].norm(dim=1) * (flat[1].norm(dim=1) + noise)
     clarity: Tensor = (flat[0] * flat[1]).sum(dim=1).abs() / lengths.clamp(min=torch.finfo(torch.float64).tiny)
     return clarity
@@ -64,8 +65,8 @@ def sign_clarity(component: Heatmaps, towards: Heatmaps) -> Tensor:
 def _leading_projection(points: Tensor) -> Tensor:
     """The largest singular value times its right vector, of (batch, channels, positions) matrices.
 
-    By the eigenvectors of the smaller of the two Gram matrices: the same numbers as a full SVD, without
-    its (channels, channels) matrix.
+    From the eigenvectors of the smaller Gram matrix: the same numbers as a full SVD, without its
+    (channels, channels) matrix.
     """
     import torch
 

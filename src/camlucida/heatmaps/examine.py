@@ -1,4 +1,4 @@
-"""Reasons, not zeros: why a map is blank or not to be trusted."""
+"""Examine maps: why one is blank or should not be trusted."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 UNCLEAR_SIGN = 0.1  # correlation below which a component's sign says little
 _ON_BORDER = 0.9  # share of the evidence in the outermost positions
 _SMALLEST_GRID = 3
-_ROUNDING = 1e-6  # of the largest magnitude: float32's, of a few operations
+_ROUNDING = 1e-6  # relative to the largest magnitude: of a few float32 operations
 
-Flag = tuple[Finding, "Tensor"]  # a finding, and for which images of the batch it holds (batch,)
+Flag = tuple[Finding, "Tensor"]  # a finding, and whether it holds for each image (batch,)
 
 
 @dataclass(frozen=True)
 class WithFindings:
-    """A method's result and its findings, each with the images that it holds for, as booleans (batch,)."""
+    """The result of a method and its findings, each with booleans (batch,) of the images it holds for."""
 
     values: Tensor
     flags: Sequence[Flag]
@@ -76,7 +76,7 @@ def _border(heatmap: Tensor, high: float) -> tuple[Finding, ...]:
 
 
 def with_sign_findings(values: Tensor, clarity: Tensor) -> WithFindings:
-    """Maps that are principal components, with a finding where the sign is not clear (batch,)."""
-    found = "the sign of this principal component is ambiguous, hot and cold may be swapped"
+    """Maps that are principal components, with a finding where ``clarity`` (batch,) of the sign is low."""
+    found = "the sign of this principal component is ambiguous, so hot and cold may be swapped"
     finding = Finding("sign-ambiguous", found, "compare with a gradient method")
     return WithFindings(values, [(finding, clarity < UNCLEAR_SIGN)])

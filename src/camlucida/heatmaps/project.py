@@ -1,4 +1,4 @@
-"""A map laid on the picture that it explains."""
+"""Lay a map on the picture that it explains."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from camlucida.heatmaps.combine import resample
 
 
 def project_to_picture(heatmap: Tensor, frame: Frame) -> np.ndarray:
-    """The map (height, width) laid over the whole picture, float32; NaN where the model's input is not."""
+    """The map (height, width) at the size of the picture, float32; NaN outside the model's input."""
     laid = resample(heatmap.detach().cpu().float(), frame.picture, frame.cells.box, _picture(frame))
     return _only(laid.numpy().copy(), frame, EVEN.seen)
 
 
 def model_input_only(laid: np.ndarray, frame: Frame) -> np.ndarray:
-    """What ``lay`` gives, NaN also where the model does not look at its input, as behind its last patch."""
+    """``project_to_picture``'s map, also NaN where the model ignores its input, as behind the last patch."""
     return _only(laid, frame, frame.cells.seen)
 
 
 def _picture(frame: Frame) -> Box:
-    """The whole picture in shares of the model's input."""
+    """The whole picture, in fractions of the model's input."""
     left, top, right, bottom = frame.box
     across, down = right - left, bottom - top
     return -left / across, -top / down, (frame.picture[1] - left) / across, (frame.picture[0] - top) / down
 
 
 def _only(laid: np.ndarray, frame: Frame, seen: Box) -> np.ndarray:
-    """``laid`` with NaN where the middles of pixels are not in ``seen``, in shares of the input."""
+    """``laid`` with NaN where the centres of pixels are outside ``seen``, in fractions of the input."""
     import numpy as np
 
     box = _picture(frame)

@@ -1,4 +1,4 @@
-"""How maps are scaled for drawing and before they are combined."""
+"""Scale maps for drawing and before they are combined."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SCALES = get_args(Scale)
 
 
 def full_colour_values(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = False) -> list[float]:
-    """For each map (height, width) the value that is drawn as full colour, 0 for a map that has none.
+    """The value of each map (height, width) that is drawn as full colour, or 0 if there is none.
 
-    ``picture``: its own largest value. ``panel``: the largest of all maps, so that they can be compared.
-    ``raw``: 1. Zero stays zero on each scale. ``signed`` maps are drawn on both sides of zero, so that their
-    largest magnitude counts.
+    ``picture`` is the largest value of the map itself, ``panel`` the largest of all maps, so that they can be
+    compared, and ``raw`` is 1. Zero stays zero on each scale. The largest magnitude counts for ``signed`` maps,
+    which are drawn on both sides of zero.
 
     Raises:
         OptionError: there is no such scale.
@@ -33,6 +33,6 @@ def full_colour_values(heatmaps: Sequence[Tensor], scale: Scale, signed: bool = 
 
 
 def peaks(heatmaps: Tensor, signed: bool = False) -> Tensor:
-    """The largest finite value of each map (…, height, width), 0 where none is above; (…)."""
+    """The largest finite value of each map (…, height, width), at least 0; shape (…)."""
     values = heatmaps.abs() if signed else heatmaps
     return values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).flatten(-2).amax(dim=-1).clamp(min=0)

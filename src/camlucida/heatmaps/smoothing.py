@@ -26,19 +26,19 @@ VIEWS = len(FLIPS) * len(FACTORS)
 
 @dataclass(frozen=True)
 class AnchoredTarget:
-    """A target of a view, fixed by the logits of the plain view at ``anchor`` in the batch."""
+    """The target of a view, bound to the logits of the plain view at ``anchor`` in the batch."""
 
     target: Target
     anchor: int
 
     def bind(self, outputs: Tensor, row: int) -> Bound:
-        """``row`` is the view's own place, which does not matter."""
+        """Bind to ``anchor``; ``row``, the index of the view itself, does not matter."""
         del row
         return self.target.bind(outputs, self.anchor)
 
 
 def checked(smooth: Sequence[Smooth]) -> tuple[Smooth, ...]:
-    """The smoothings asked for, each once.
+    """The requested smoothings, each once.
 
     Raises:
         OptionError: one is not known.
@@ -52,14 +52,14 @@ def checked(smooth: Sequence[Smooth]) -> tuple[Smooth, ...]:
 
 
 def views(row: Tensor) -> list[Tensor]:
-    """The six views of an input (channels, height, width): plain first, then scaled, then the same mirrored."""
+    """The six views of an input (channels, height, width): plain, two scaled, and the same three mirrored."""
     return [(row.flip(-1) if flip else row) * factor for flip in FLIPS for factor in FACTORS]
 
 
 def merge(maps: Tensor, cells: Cells = EVEN) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, each (…, height, width), of the maps (6, …, height, width) of the views.
+    """The mean and standard deviation (…, height, width) of the maps (6, …, height, width) of the views.
 
-    ``cells`` says where those of each view lie on it: on the picture the mirrored ones may lie elsewhere.
+    ``cells`` says where the cells lie on a view; those of mirrored views may lie elsewhere on the picture.
     """
     turned = resample(maps[len(FACTORS) :].flip(-1), size_of(maps), cells.mirrored.box, cells.box)
     upright = torch.cat([maps[: len(FACTORS)], turned])

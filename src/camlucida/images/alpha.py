@@ -1,4 +1,4 @@
-"""Transparency laid on white, and fourth bands that are none."""
+"""Composite transparency on white, and recognise fourth bands that are not transparency."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def is_transparent(picture: Image) -> bool:
-    """Whether the picture has an alpha band or a colour that is to be seen through."""
+    """Whether the picture has an alpha band or a transparent colour."""
     return picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
 
 
 def on_white(picture: Image) -> Image:
-    """The picture in RGB, white where it is transparent."""
+    """The picture in RGB, composited on white."""
     from PIL import Image
 
     transparent = picture.convert("RGBA")
@@ -25,8 +25,8 @@ def on_white(picture: Image) -> Image:
 def looks_like_alpha(picture: Image) -> bool:
     """Whether the last band of a picture with one is transparency, by its values.
 
-    A TIFF or an array may have anything there: near infrared, a height, a mask. Alpha hides all of a place or
-    nothing, but for edges; so at least half of what it shows at all is shown fully.
+    A TIFF or an array may hold anything there: near infrared, a height, a mask. Alpha is opaque or transparent
+    except at edges, so at least half of the pixels that are visible at all must be fully opaque.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Numbers to colours, by matplotlib's colormaps."""
+"""Turn numbers into colours with matplotlib's colormaps."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DIVERGING = frozenset(
 
 
 def diverging(colormap: str) -> bool:
-    """Whether the colormap has a middle, at which zero is put."""
+    """Whether the colormap has a neutral middle, which stands for zero."""
     return colormap.removesuffix("_r") in DIVERGING
 
 
 def colour(values: np.ndarray, colormap: str = DEFAULT_COLORMAP) -> np.ndarray:
     """RGB (height, width, 3) uint8 of values (height, width) in -1…1.
 
-    A sequential colormap shows 0…1, and all below 0 as 0; a diverging one shows -1…1 with 0 in its middle.
+    A sequential colormap covers 0…1 and shows values below 0 as 0; a diverging one covers -1…1.
 
     Raises:
         OptionError: matplotlib has no such colormap.
@@ -36,15 +36,15 @@ def colour(values: np.ndarray, colormap: str = DEFAULT_COLORMAP) -> np.ndarray:
 
 
 def check_colormap(colormap: str) -> None:
-    """Refuse a name that matplotlib does not know.
+    """Raise unless matplotlib has a colormap of this name.
 
     Raises:
-        OptionError: close names are offered.
+        OptionError: it has none; the message offers close names.
     """
     from matplotlib import colormaps
 
     if colormap not in colormaps:
-        hint = "matplotlib's are taken, such as turbo or RdBu_r"
+        hint = "give one of matplotlib's, such as turbo or RdBu_r"
         raise OptionError(unknown_name("colormap", colormap, list(colormaps), hint))
 
 

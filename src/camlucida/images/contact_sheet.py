@@ -1,4 +1,4 @@
-"""Many pictures on one sheet: a grid of even cells, its rows and columns labelled."""
+"""Many pictures on one sheet: a grid of equal cells with labelled rows and columns."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 TILE = 288  # the longer side of the largest picture, in pixels
 TEXT, GAP = 17, 12
 LINE = TEXT + 6
-SMALLEST = 15  # of a text that does not fit at its usual size
+SMALLEST = 15  # font size of a text that does not fit at its usual size
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture and the lines under it; ``picture`` None leaves the cell empty."""
+    """A picture and the lines under it; the cell is empty where ``picture`` is None."""
 
     picture: Image | None
     lines: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Tile:
 def sheet(rows: Sequence[Sequence[Tile]], columns: Sequence[str], labels: Sequence[Sequence[str]]) -> Image:
     """The grid of cells, ``columns`` over it, and over each row its ``labels`` on the left.
 
-    Pictures keep their proportions; every cell is of the same size.
+    Pictures keep their proportions; all cells have the same size.
     """
     from PIL import Image, ImageDraw
 
@@ -82,7 +82,7 @@ def _margin(labels: Sequence[Sequence[str]]) -> int:
 
 
 def _centred(draw: ImageDraw, text: str, at: tuple[int, int], width: int, bold: bool = False) -> None:
-    """``text`` over ``width`` pixels: a little smaller if it is too long, and shortened if it still is."""
+    """``text`` over ``width`` pixels, in a smaller font and then shortened if it is too long."""
     size = next((s for s in range(TEXT, SMALLEST, -1) if font(s, bold).getlength(text) <= width), SMALLEST)
     text = fit(text, size, width, bold)
     left = at[0] + (width - font(size, bold).getlength(text)) / 2

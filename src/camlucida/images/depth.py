@@ -1,4 +1,4 @@
-"""Grey values of any depth as eight bits: black and white lie where the file says, or the format."""
+"""Scale grey values of any depth to eight bits; the file or its format says what black and white are."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from camlucida.findings import Finding
 
 _BITS, _PHOTOMETRIC, _MOST, _SAMPLE_FORMAT, _FLOAT_LEAST, _FLOAT_MOST = 258, 262, 281, 339, 340, 341  # TIFF's
-_ROUNDING = 1e-4  # so much beyond the range of floats is rounding
-_OUTLIERS = 0.001  # share of the values at either end that are not counted as used
+_ROUNDING = 1e-4  # overshoot of the range of floats that counts as rounding
+_OUTLIERS = 0.001  # share of the values at either end that do not count as used
 _PIECE = 1 << 22  # values at a time
 
 
 def is_deep(picture: Image) -> bool:
-    """Whether the picture is grey with other values than 0 to 255."""
+    """Whether the picture is grey and deeper than eight bits."""
     return picture.mode.startswith(("I", "F"))
 
 
 def eight_bits(picture: Image, bits: int | None, name: str) -> Image:
     """A grey picture of 16 or 32 bits or of floats, scaled to eight; Pillow's own conversion would clip it.
 
-    White is what the file says (TIFF's MaxSampleValue or SMaxSampleValue; ``bits``, which are those of a PNG's
-    sBIT), else the largest value of its kind of number; where white is the smallest value it is turned round.
+    White is what the file says (MaxSampleValue or SMaxSampleValue of a TIFF; ``bits`` from the sBIT of a PNG),
+    else the largest value of the number type. A picture whose white is its smallest value is inverted.
 
     Raises:
-        PictureError: the values lie in no range that would be known.
+        PictureError: the values fit none of the usual ranges.
     """
     import numpy as np
     from PIL import Image
@@ -51,7 +51,7 @@ def eight_bits(picture: Image, bits: int | None, name: str) -> Image:
 
 
 def _stripes(picture: Image) -> Iterator[tuple[int, np.ndarray]]:
-    """Some rows at a time, each with the first one's place: a whole picture in float64 takes gigabytes."""
+    """A few rows at a time, with the index of the first: a whole picture in float64 takes gigabytes."""
     import numpy as np
 
     rows = max(1, _PIECE // picture.width)
@@ -60,7 +60,7 @@ def _stripes(picture: Image) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _range(picture: Image, bits: int | None, low: float, high: float, name: str) -> tuple[float, float]:
-    """The values of black and white of a picture whose values go from ``low`` to ``high``."""
+    """The values that are black and white in a picture with values from ``low`` to ``high``."""
     declared = (_tag(picture, _FLOAT_LEAST) or 0.0, _tag(picture, _FLOAT_MOST) or _tag(picture, _MOST) or 0.0)
     spare = _ROUNDING if picture.mode == "F" else 0.0
     if declared[0] < declared[1] and declared[0] - spare <= low and high <= declared[1] + spare:
@@ -73,12 +73,12 @@ def _range(picture: Image, bits: int | None, low: float, high: float, name: str)
             return 0.0, white
     raise PictureError(
         f"{name} has grey values from {low:g} to {high:g}, which fits none of the ranges 0…1, 0…255 and "
-        "0…65535, scale them to 0…255 first"
+        "0…65535: scale them to 0…255 first"
     )
 
 
 def _whites(picture: Image) -> tuple[float, ...]:
-    """The largest values that a sample of this kind may have."""
+    """The largest values that samples of this type may have."""
     if picture.mode == "F":
         return 1.0, 255.0, 65535.0
     stored = int(_tag(picture, _BITS) or 16)
@@ -88,22 +88,22 @@ def _whites(picture: Image) -> tuple[float, ...]:
 
 
 def _shifted(picture: Image, bits: int) -> bool:
-    """Whether samples of fewer bits are shifted up to sixteen, as PNG's specification asks."""
+    """Whether samples of fewer bits are shifted up to sixteen, as the PNG specification asks."""
     empty = 2 ** (16 - bits) - 1
     return all(bool((values & empty == 0).all()) for _, values in _stripes(picture))
 
 
 def _tag(picture: Image, number: int) -> float | None:
-    """The first value of a tag of a TIFF, None where there is none or it is no number."""
+    """The first value of a TIFF tag, or None if it is missing or not a number."""
     try:
         value: Any = picture.tag_v2[number]  # type: ignore[attr-defined]
         return float(value[0] if isinstance(value, tuple) else value)
-    except Exception:  # noqa: BLE001 - what a user's file says beside its pixels
+    except Exception:  # noqa: BLE001 - metadata of a user's file
         return None
 
 
 def findings_of(picture: Image) -> tuple[Finding, ...]:
-    """Of an RGB picture that uses less than a tenth of its grey levels: its values may have another depth."""
+    """For an RGB picture that uses less than a tenth of its grey levels: its depth may be another."""
     import numpy as np
 
     counts = np.asarray(picture.histogram()).reshape(3, 256).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Which pictures are meant by paths, and what in their folders is passed over."""
+"""Find the pictures that paths stand for, and the files in folders that are skipped."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from camlucida.images.formats import SUFFIXES
 
 
 def is_picture_name(path: Path) -> bool:
-    """Whether a file in a folder is taken for a picture: by its suffix.
+    """Whether a file in a folder counts as a picture, judged by its suffix.
 
-    AppleDouble files of macOS are none, nor are results that are just being written.
+    AppleDouble files of macOS do not count, nor do results that are still being written.
     """
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(("._", TEMPORARY))
 
 
 def find(sources: Sequence[Path]) -> Iterator[Path]:
-    """The pictures meant by paths: files as they are, folders by their picture files in order of name.
+    """The pictures that paths stand for: files themselves, and the picture files in folders in order of name.
 
-    A folder that holds folders of pictures alone is taken for one by classes, and these are entered; not those
-    that are hidden, nor pictures that camlucida wrote.
+    A folder that holds only folders of pictures is read as one folder per class. Hidden folders and pictures
+    that camlucida wrote are skipped.
 
     Raises:
         PictureError: a folder holds no picture, or cannot be read.
@@ -35,14 +35,14 @@ def find(sources: Sequence[Path]) -> Iterator[Path]:
         inside = inside or [path for folder in folders for path in _of_class(folder)]
         if not inside:
             raise PictureError(
-                f"folder {printable(source)} holds no picture, and no folder in it does: files are taken that "
-                f"end in {' '.join(SUFFIXES)}, and none that camlucida wrote"
+                f"folder {printable(source)} holds no picture, nor do its folders: camlucida takes files "
+                f"that end in {' '.join(SUFFIXES)}, except those it wrote itself"
             )
         yield from inside
 
 
 def matching(path: str | Path) -> Iterator[Path]:
-    """The pictures meant by a file, a folder, or a pattern such as "cats/*.jpg", in order of name.
+    """The pictures that a file, a folder or a pattern such as "cats/*.jpg" stands for, in order of name.
 
     Raises:
         PictureError: the folder holds no picture, or nothing matches the pattern.
@@ -59,7 +59,7 @@ def matching(path: str | Path) -> Iterator[Path]:
 
 
 def passed_over(sources: Sequence[Path]) -> list[Path]:
-    """The files in those of ``sources`` that are folders, and the folders in them, which ``find`` leaves out.
+    """The files in folders of ``sources``, and in the folders in them, that ``find`` skips.
 
     Raises:
         PictureError: a folder cannot be read.
@@ -74,14 +74,14 @@ def passed_over(sources: Sequence[Path]) -> list[Path]:
 
 
 def _of_class(folder: Path) -> list[Path]:
-    """The pictures of a class's folder, those left out that camlucida wrote."""
+    """The pictures in the folder of a class, without those that camlucida wrote."""
     if folder.name.startswith("."):
         return []
     return sorted(path for path in _listed(folder) if is_picture_name(path) and not is_own(path))
 
 
 def _sorted_out(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """Pictures, other files and folders in a folder, each in order of name."""
+    """The pictures, other files and folders in a folder, each in order of name."""
     inside = sorted(_listed(folder))
     folders = [path for path in inside if is_folder(path)]
     files = [path for path in inside if path not in set(folders)]

@@ -1,7 +1,7 @@
-"""The file formats that are opened, told by a file's first bytes, and names for those that are not.
+"""The file formats that are opened, recognised by their first bytes, and names for those that are not.
 
 Pillow knows some forty formats. A few start another program on the file (PostScript), and some decoders are
-so slow that a small file takes minutes (XPM, QOI, PPM in letters). Pillow gets files of the formats below only.
+so slow that a small file takes minutes (XPM, QOI, plain-text PPM). Pillow only gets files of the formats below.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ WEBP = Format("WebP", "WebPImagePlugin.WebPImageFile", (".webp",))
 
 FORMATS = (AVIF, BMP, GIF, HEIC, JPEG, JPEG2000, PNG, PPM, TIFF, WEBP)
 SUFFIXES = tuple(sorted(suffix for one in FORMATS for suffix in one.suffixes))
-HEAD = 256  # so many bytes tell what a file is
+HEAD = 256  # bytes from which a format is recognised
 
 _BEGINNINGS = {
     b"BM": BMP,
@@ -60,13 +60,13 @@ _BEGINNINGS = {
     **{order + magic: TIFF for order in (b"II", b"MM") for magic in (b"*\0", b"\0*", b"+\0", b"\0+")},
 }
 
-_REFUSED = {  # what else a file may be, and what to do with it
+_REFUSED = {  # other first bytes: what such a file is, and what to do with it
     b"%!PS": ("PostScript", "export it as PNG"),
     b"\xc5\xd0\xd3\xc6": ("PostScript", "export it as PNG"),
     b"%PDF": ("PDF", "export its pages as PNG"),
-    b"P1": ("PPM in letters, which takes minutes to read", "convert it to PNG"),
-    b"P2": ("PPM in letters, which takes minutes to read", "convert it to PNG"),
-    b"P3": ("PPM in letters, which takes minutes to read", "convert it to PNG"),
+    b"P1": ("plain-text PPM, which takes minutes to read", "convert it to PNG"),
+    b"P2": ("plain-text PPM, which takes minutes to read", "convert it to PNG"),
+    b"P3": ("plain-text PPM, which takes minutes to read", "convert it to PNG"),
     b"qoif": ("QOI", "convert it to PNG"),
     b"/* XPM */": ("XPM", "convert it to PNG"),
     b"#define": ("XBM", "convert it to PNG"),
@@ -94,7 +94,7 @@ def format_of(head: bytes, name: str) -> Format:
     """The format of a file called ``name`` that begins with ``head``.
 
     Raises:
-        PictureError: it is none of ours; what it is is named where that can be told.
+        PictureError: it is none of these; the message says what it is, if that is known.
     """
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP

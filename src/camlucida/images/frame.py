@@ -1,4 +1,4 @@
-"""Where a model's input lies on a picture."""
+"""How a model's input lies on a picture."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def size_of(tensor: Tensor) -> Size:
 
 @dataclass(frozen=True)
 class Cells:
-    """Where the cells of a map lie on the model's input, in shares of its width and height.
+    """Where the cells of a map lie on the model's input, in fractions of its width and height.
 
-    They cover ``box`` evenly, which reaches beyond the input where that was padded inside the model. ``seen``
-    is what the model looks at: where a stride does not divide the input, that may be less than all.
+    The cells cover ``box`` evenly; it reaches beyond the input where the model pads it. ``seen`` is the part
+    that the model looks at, which may be smaller than the input where a stride does not divide it.
     """
 
     box: Box = (0.0, 0.0, 1.0, 1.0)
@@ -31,7 +31,7 @@ class Cells:
 
     @property
     def mirrored(self) -> Cells:
-        """Left and right exchanged."""
+        """The same with left and right exchanged."""
         boxes = ((1 - right, top, 1 - left, bottom) for left, top, right, bottom in (self.box, self.seen))
         return Cells(*boxes)
 
@@ -43,9 +43,9 @@ EVEN = Cells()
 class Frame:
     """Where the model's input lies on the picture.
 
-    ``picture`` and ``view`` are sizes (height, width) in pixels; ``box`` is the part of the picture that
-    the view covers, (left, top, right, bottom) in the picture's pixels, and reaches beyond the picture
-    where the input was padded. ``cells`` says where a map's cells lie on the view.
+    ``picture`` and ``view`` are sizes (height, width) in pixels. ``box`` is the part of the picture that the
+    view covers, (left, top, right, bottom) in pixels of the picture; it reaches beyond the picture where the
+    input was padded. ``cells`` says where the cells of a map lie on the view.
     """
 
     picture: Size
@@ -55,7 +55,7 @@ class Frame:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Frame:
-        """The frame that ``dataclasses.asdict`` made ``facts`` of, perhaps by a version that knew no cells."""
+        """The frame from its ``dataclasses.asdict``, which older versions wrote without cells."""
         boxes = {name: tuple(value) for name, value in facts.get("cells", {}).items()}
         sizes = {name: tuple(value) for name, value in facts.items() if name != "cells"}
         return cls(**sizes, cells=Cells(**boxes))

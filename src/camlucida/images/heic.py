@@ -1,4 +1,4 @@
-"""HEIC, as phones write it, by pillow-heif, which is an extra."""
+"""Open HEIC, the format of phones, with pillow-heif, which is an extra."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def open_heic(data: bytes, name: str) -> tuple[tuple[int, int], Callable[[], Image]]:
-    """The size (width, height) of the main picture, and what decodes it, upright.
+    """The size (width, height) of the main picture, and a function that decodes it upright.
 
-    Pillow's list of formats is left as it is.
+    Pillow's list of formats stays unchanged.
 
     Raises:
         PictureError: pillow-heif is not installed.

@@ -1,4 +1,4 @@
-"""Open any picture safely: upright and in RGB, or refused in words that help."""
+"""Open any picture safely, upright and in RGB, or say why not and what to do."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from camlucida.findings import Finding
 
 PIXEL_LIMIT = 89_478_485  # Pillow's own figure, above which it suspects a decompression bomb
-_SLOW = {JPEG2000.name: 4}  # so many times fewer pixels of formats that take so many times longer
+_SLOW = {JPEG2000.name: 4}  # formats that decode this many times slower may have this many times fewer pixels
 _FILE_LIMIT = 1 << 30  # bytes
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An upright RGB picture, and what there is to know of how its values were read."""
+    """An upright RGB picture, and the findings about how its values were read."""
 
     picture: Image
     findings: tuple[Finding, ...] = ()
@@ -40,17 +40,17 @@ def load(source: Any) -> Image:
     """An upright RGB picture from a path, a file's bytes, an open file, a PIL picture or a uint8 array (height,
     width[, 1|3|4]).
 
-    Of animated files the first frame is taken; alpha is laid on white; other depths than 8 bits are scaled to
-    8. The files' formats are those in ``formats.FORMATS``.
+    Animated files give their first frame, transparency becomes white, and other depths are scaled to 8 bits.
+    The formats of files are those in ``formats.FORMATS``.
 
     Raises:
-        PictureError: there is no such file, it is no picture, is broken, empty or too large to be true.
+        PictureError: the file is missing, not a picture, damaged, empty or implausibly large.
     """
     return opened(source).picture
 
 
 def opened(source: Any) -> Opened:
-    """``load``, with findings: a range of values that is hardly used, a fourth band that is not alpha."""
+    """``load`` with findings, such as a range that is hardly used or a fourth band that is not alpha."""
     from PIL import Image
 
     if isinstance(source, (str, Path)):
@@ -74,7 +74,7 @@ def opened(source: Any) -> Opened:
 
 
 def _of_stream(stream: Any) -> Opened:
-    """A picture in an open file, from where that stands; it is left there again if it can be."""
+    """A picture in an open file, read from its position, which is restored if the file is seekable."""
     name = getattr(stream, "name", None)
     name = printable(name) if isinstance(name, str) and name else "this file"
     with _explained(name, "a picture"):
@@ -83,7 +83,7 @@ def _of_stream(stream: Any) -> Opened:
         if start is not None:
             stream.seek(start)
     if not isinstance(data, bytes):
-        raise PictureError(f"{name} gives {type(data).__name__} and no bytes: open it with mode 'rb'")
+        raise PictureError(f"{name} gives {type(data).__name__}, not bytes: open it with mode 'rb'")
     return _of_data(data, name)
 
 
@@ -93,13 +93,13 @@ def _of_file(path: Path) -> Opened:
 
 
 def _of_data(data: bytes, name: str) -> Opened:
-    """A picture from all bytes of its file.
+    """A picture from the bytes of its file.
 
     Raises:
-        PictureError: there are none, or too many, or they are no picture.
+        PictureError: there are none or too many, or they are not a picture.
     """
     if not data:
-        raise PictureError(f"{name} is empty, give a file with a picture in it")
+        raise PictureError(f"{name} is empty: give a file with a picture in it")
     if len(data) > _FILE_LIMIT:
         raise _too_long(name, len(data))
     kind = format_of(data[:HEAD], name)
@@ -117,7 +117,7 @@ def _of_data(data: bytes, name: str) -> Opened:
 
 
 def _too_long(name: str, size: int) -> PictureError:
-    return PictureError(f"{name} has {size / 1e9:.1f} GB, which no picture needs: scale it down")
+    return PictureError(f"{name} has {size / 1e9:.1f} GB, more than any picture needs: scale it down")
 
 
 def _bytes_of(path: Path, name: str) -> bytes:
@@ -128,22 +128,22 @@ def _bytes_of(path: Path, name: str) -> bytes:
     """
     try:
         if path.is_dir():
-            raise PictureError(f"{name} is a folder, give a picture in it")
+            raise PictureError(f"{name} is a folder: give a picture in it")
         if not path.exists():
-            raise PictureError(f"no picture at {name}, check the path")
+            raise PictureError(f"there is no picture at {name}: check the path")
         if not path.is_file():
-            raise PictureError(f"{name} is a device or a pipe, give a picture file")
+            raise PictureError(f"{name} is a device or a pipe: give a picture file")
         size = path.stat().st_size
         if size > _FILE_LIMIT:
             raise _too_long(name, size)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise PictureError(f"{name} cannot be read ({reason}), check the path and its permissions") from error
+        raise PictureError(f"{name} cannot be read ({reason}): check the path and its permissions") from error
 
 
 def _prepared(parts: Parts, kind: Format, name: str) -> tuple[tuple[int, int], Callable[[], Image]]:
-    """The size (width, height) of a picture in a file, and what decodes it."""
+    """The size (width, height) of a picture in a file, and a function that decodes it."""
     if kind is HEIC:
         return open_heic(parts.pixels, name)
     picture = kind.open(BytesIO(parts.pixels))
@@ -165,17 +165,17 @@ def _too_large(name: str, kind: Format) -> PictureError:
 
 @contextmanager
 def _explained(name: str, kind: str) -> Iterator[None]:
-    """Whatever goes wrong in decoding the picture ``name``, as a PictureError with the decoder's own reason."""
+    """Turn any error of decoding the picture ``name`` into a PictureError with the decoder's reason."""
     try:
         yield
     except PictureError:
         raise
     except MemoryError:
-        raise PictureError(f"{name} needs more memory than available, scale it down") from None
-    except Exception as error:  # a user's file is decoded, and decoders raise anything
+        raise PictureError(f"{name} needs more memory than is available: scale it down") from None
+    except Exception as error:  # decoders raise anything on a damaged file
         reason = printable(" ".join(str(error).split())).rstrip(".") or type(error).__name__
         raise PictureError(
-            f"{name} cannot be read as {kind} ({reason}): get the file anew, or convert it to PNG"
+            f"{name} cannot be read as {kind} ({reason}): get another copy of the file, or convert it to PNG"
         ) from error
 
 
@@ -199,7 +199,7 @@ def _of_array(array: Any) -> Opened:
 
 
 def _upright_rgb(picture: Image, orientation: int, bits: int | None, name: str) -> Opened:
-    """A decoded picture turned as ``orientation`` says; ``bits`` are those its samples use, if known."""
+    """A decoded picture, turned by its ``orientation``; ``bits`` is the depth of its samples, if known."""
     findings: tuple[Finding, ...] = ()
     if is_deep(picture):
         flat = eight_bits(picture, bits, name).convert("RGB")
@@ -212,5 +212,5 @@ def _upright_rgb(picture: Image, orientation: int, bits: int | None, name: str) 
     else:
         flat = picture.convert("RGB")
     upright = turned(flat, orientation)
-    upright.info.clear()  # else it would be turned again when it is given anew
+    upright.info.clear()  # otherwise it would be turned again if it is opened once more
     return Opened(upright, (*findings, *findings_of(upright)))

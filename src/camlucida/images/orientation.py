@@ -1,7 +1,6 @@
-"""Which way up a picture is, read from its EXIF or XMP, and nothing else of them.
+"""Read which way up a picture is from its EXIF or XMP, and nothing else.
 
-Whatever else stands there, however odd or damaged, is never looked at: it must not keep a picture whose pixels
-are whole from being seen.
+Other metadata is never parsed, however odd or damaged: it must not keep an intact picture from being opened.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _RATIONALS = {5: "II", 10: "ii"}
 
 
 def turned(picture: Image, orientation: int) -> Image:
-    """The picture upright, as EXIF's ``orientation`` 1 to 8 says; other values leave it as it is."""
+    """The picture turned upright by EXIF's ``orientation``, 1 to 8; other values leave it as it is."""
     from PIL.Image import Transpose
 
     ways = {
@@ -37,7 +36,7 @@ def turned(picture: Image, orientation: int) -> Image:
 
 
 def orientation_in(exif: bytes = b"", xmp: bytes = b"") -> int:
-    """The orientation in a block of EXIF, else in XMP, else 1: upright."""
+    """The orientation in an EXIF block, else in XMP, else 1, which is upright."""
     block = re.sub(rb"^(Exif\x00\x00){1,2}", b"", exif[:12]) + exif[12:]
     found = [value for value in (_value(block, *entry) for entry in _entries(block)) if value is not None]
     if found:
@@ -47,7 +46,7 @@ def orientation_in(exif: bytes = b"", xmp: bytes = b"") -> int:
 
 
 def orientation_of(picture: Image) -> int:
-    """The orientation that a PIL picture carries with it."""
+    """The orientation in the metadata of a PIL picture."""
     side = picture.info
     exif, profile = side.get("exif"), side.get("Raw profile type exif")
     xmp = side.get("XML:com.adobe.xmp") or side.get("xmp") or b""
@@ -58,13 +57,13 @@ def orientation_of(picture: Image) -> int:
         return orientation_in(exif if isinstance(exif, bytes) else b"", text)
     try:
         value: Any = picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - what a user's file says beside its pixels
+    except Exception:  # noqa: BLE001 - metadata of a user's file
         return 1
     return int(value) if value in range(1, 9) else 1
 
 
 def unhexed(profile: bytes) -> bytes:
-    """The EXIF in a text that ImageMagick writes into a PNG: a name, a length, and hexadecimal digits."""
+    """The EXIF in the text that ImageMagick writes into a PNG: a name, a length and hexadecimal digits."""
     digits = b"".join(profile.split(b"\n")[3:]).split()
     try:
         return bytes.fromhex(b"".join(digits).decode("ascii"))
@@ -73,7 +72,7 @@ def unhexed(profile: bytes) -> bytes:
 
 
 def directory(data: bytes) -> tuple[str, int, int, int] | None:
-    """Byte order, place, number of entries and size of an entry of the first directory of a TIFF."""
+    """The byte order, offset, number of entries and entry size of the first directory of a TIFF."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or data[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
         return None
@@ -87,7 +86,7 @@ def directory(data: bytes) -> tuple[str, int, int, int] | None:
 
 
 def _entries(block: bytes) -> Iterator[tuple[str, int, int, int, int]]:
-    """Byte order, type, count, place and size of the value, of every orientation in the first directory."""
+    """The byte order, type, count, offset and size of each orientation value in the first directory."""
     found = directory(block)
     if found is None:
         return
@@ -99,7 +98,7 @@ def _entries(block: bytes) -> Iterator[tuple[str, int, int, int, int]]:
 
 
 def _value(block: bytes, order: str, kind: int, count: int, at: int, room: int) -> float | None:
-    """The first number of an entry, None where there is none."""
+    """The first number of an entry, or None."""
     form = _NUMBERS.get(kind) or _RATIONALS.get(kind)
     if form is None or count == 0:
         return None

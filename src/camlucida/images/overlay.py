@@ -1,4 +1,4 @@
-"""A map over a picture."""
+"""Draw a map over a picture."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def overlay(
     """``picture`` under the colours of ``laid`` (height, width), of the picture's size.
 
     ``limit`` is the value of full colour, ``alpha`` the weight of the colours, ``mark`` a text in the corner.
-    Where ``laid`` is NaN the picture is left as it is.
+    The picture shows unchanged where ``laid`` is NaN.
 
     Raises:
-        OptionError: alpha is not within 0…1.
+        OptionError: alpha is outside 0…1.
     """
     import numpy as np
     from PIL import Image
@@ -44,6 +44,6 @@ def overlay(
 
 
 def check_alpha(alpha: float) -> None:
-    """Refuse a weight that is none."""
+    """Raise unless the weight is within 0…1."""
     if not 0 <= alpha <= 1:
         raise OptionError(f"alpha is the weight of the colours from 0 to 1, got {alpha:g}")

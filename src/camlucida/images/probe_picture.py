@@ -1,4 +1,4 @@
-"""Which place each position answers to, as a picture."""
+"""Draw which part of the input each position responds to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CELL, _GAP = 16, 24  # pixels
 
 
 def places_picture(told: np.ndarray) -> Image:
-    """Rows as red and columns as green: left as they should be, right as ``told`` (2, height, width), 0…1."""
+    """Rows in red, columns in green: expected on the left, ``told`` (2, height, width) in 0…1 on the right."""
     import numpy as np
     from PIL import Image
 

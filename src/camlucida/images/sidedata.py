@@ -1,7 +1,7 @@
-"""A file's pixels apart from what stands beside them: EXIF, colour profiles, XMP, texts.
+"""Separate the pixels in a file from its metadata: EXIF, colour profiles, XMP, texts.
 
-Pillow reads all of that when it opens a file, and refuses a picture over it. So the decoder gets the file
-without it; the orientation and, of a PNG, the significant bits are read here.
+Pillow parses all of that when it opens a file, and rejects the picture if it is damaged. So the decoder gets
+the file without it; the orientation, and the significant bits of a PNG, are read here.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from camlucida.images.formats import AVIF, HEIC, JPEG, PNG, TIFF, WEBP, Format
 from camlucida.images.orientation import directory, orientation_in, unhexed
 
-_TEXT = 1 << 20  # bytes of a compressed text that are looked at
+_TEXT = 1 << 20  # bytes of a compressed text that are read
 _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\x00"
 _EXIF_IN_TEXT = b"Raw profile type exif\x00"
-# The tags of a TIFF without which its pixels cannot be decoded or understood.
+# The TIFF tags that decoding the pixels needs.
 _PIXEL_TAGS = frozenset(
     (
         *(256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 280, 281, 284, 292, 293, 317, 320, 322, 323, 324),
@@ -28,7 +28,7 @@ _PIXEL_TAGS = frozenset(
 
 @dataclass(frozen=True)
 class Parts:
-    """A file without side data; which way up the picture is, and of how many bits its samples are, if known."""
+    """A file without metadata, the orientation of the picture, and the bits of its samples if known."""
 
     pixels: bytes
     orientation: int = 1
@@ -36,7 +36,7 @@ class Parts:
 
 
 def parts_of(data: bytes, kind: Format) -> Parts:
-    """The parts of a file of a format. What is cut off or damaged is left to the decoder as it is."""
+    """The parts of a file. A truncated or damaged file goes to the decoder as it is."""
     if kind is JPEG:
         return _of_jpeg(data)
     if kind is PNG:
@@ -45,13 +45,13 @@ def parts_of(data: bytes, kind: Format) -> Parts:
         return _of_tiff(data)
     if kind is WEBP:
         return _of_webp(data)
-    if kind in (AVIF, HEIC):  # which way up they are stands in their boxes, and EXIF is no more than a copy
+    if kind in (AVIF, HEIC):  # their boxes hold the orientation, and EXIF only repeats it
         return Parts(re.sub(rb"(infe.{8})Exif", rb"\1skip", data, flags=re.DOTALL))
     return Parts(data)
 
 
 def _of_jpeg(data: bytes) -> Parts:
-    """Without comments and applications' segments, but for JFIF's and Adobe's, which tell the colours."""
+    """Without comments and application segments, except those of JFIF and Adobe, which define the colours."""
     kept, at, exif, xmp = [data[:2]], 2, b"", b""
     while data[at : at + 1] == b"\xff" and at + 4 <= len(data):
         code, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -72,7 +72,7 @@ def _of_jpeg(data: bytes) -> Parts:
 
 
 def _of_png(data: bytes) -> Parts:
-    """Without the ancillary chunks, but for transparency."""
+    """Without ancillary chunks, except for transparency."""
     kept, at, exif, xmp, bits = [data[:8]], 8, b"", b"", None
     while at + 12 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -113,7 +113,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 def _of_webp(data: bytes) -> Parts:
-    """As it is: libwebp does not look at side data."""
+    """As it is: libwebp ignores metadata."""
     at, exif, xmp = 12, b"", b""
     while at + 8 <= len(data):
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
@@ -124,7 +124,7 @@ def _of_webp(data: bytes) -> Parts:
 
 
 def _of_tiff(data: bytes) -> Parts:
-    """With only those entries in the first directory that the pixels need, and no other directories."""
+    """With only the entries of the first directory that the pixels need, and no other directories."""
     found = directory(data)
     if found is None:
         return Parts(data)

@@ -1,4 +1,4 @@
-"""Words on pictures, in matplotlib's DejaVu Sans: Pillow's own font has ASCII only."""
+"""Draw text in matplotlib's DejaVu Sans; Pillow's own font has ASCII only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def font(size: int, bold: bool = False) -> FreeTypeFont:
 
 
 def fit(text: str, size: int, width: float, bold: bool = False) -> str:
-    """``text``, shortened with … in its middle until it is no wider than ``width`` pixels."""
+    """``text``, shortened with … in its middle to fit ``width`` pixels."""
     used = font(size, bold)
     if used.getlength(text) <= width:
         return text

@@ -140,11 +140,11 @@ class Explanation:
         The .npz holds the raw map, the picture and what made them, all that ``load`` needs; the .json beside it
         has the last of these once more, for people and other programs.
 
-        ``never`` are files that must not be written over, besides the input picture; ``overwrite`` lets a file
+        ``never`` are files that must not be overwritten, besides the input picture; ``overwrite`` lets a file
         be replaced that camlucida did not write.
 
         Raises:
-            OutputError: the file cannot be written, is an input, or is there already and not camlucida's.
+            OutputError: the file cannot be written, is an input, or exists and is not camlucida's.
             OptionError: its name ends in none of these.
         """
         import numpy as np

@@ -62,11 +62,11 @@ class Sheet:
     ) -> Path:
         """Write the contact sheet as .png, .jpg or .webp; ``drawing`` goes to ``picture``.
 
-        ``never`` are files that must not be written over, besides the input pictures; ``overwrite`` lets a file
+        ``never`` are files that must not be overwritten, besides the input pictures; ``overwrite`` lets a file
         be replaced that camlucida did not write.
 
         Raises:
-            OutputError: the file cannot be written, is an input, or is there already and not camlucida's.
+            OutputError: the file cannot be written, is an input, or exists and is not camlucida's.
         """
         path = Path(path)
         sources = {explanation.source for explanation in self.explanations} - {None}

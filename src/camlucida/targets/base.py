@@ -1,7 +1,7 @@
-"""What is explained: a number made from the logits, fixed once from the plain forward.
+"""Targets: the number that a map explains, computed from the logits.
 
-A target *binds* to one picture's logits before any noise, view or mask, and what it binds to is a
-callable ``logits (batch, classes) -> (batch,)`` whose gradient and value the methods use.
+A target *binds* to the logits of one picture from the plain forward pass, before any noise, view or mask. The
+bound target is a callable ``logits (batch, classes) -> (batch,)``; methods use its value and gradient.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Target(Protocol):
-    """Anything with ``bind``; the ready ones are below."""
+    """Anything with ``bind``; the ready-made ones are below."""
 
     def bind(self, outputs: Tensor, row: int) -> Bound: ...
 
 
 class Bound(Protocol):
-    """A target fixed for one picture; ``index`` is the class it speaks of, None if of no single one."""
+    """A target fixed for one picture; ``index`` is its class, or None if it is not about a single class."""
 
     @property
     def index(self) -> int | None: ...
@@ -50,7 +50,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class TopClass:
-    """The logit of whichever class scores highest on the plain picture, or second highest for ``rank`` 2."""
+    """The logit of the class that scores highest on the plain picture, or second highest for ``rank`` 2."""
 
     rank: int = 1
 
@@ -65,8 +65,8 @@ class TopClass:
 class ClassProbability:
     """The probability of class ``index``, given by its index or its name.
 
-    Its gradient vanishes where the model is certain. ``activation`` says what makes probabilities of the
-    model's outputs; "auto" takes what the Explainer was told, or sees for itself.
+    Its gradient vanishes where the model is certain. ``activation`` turns the model's outputs into
+    probabilities; "auto" takes the Explainer's setting, or infers it from the outputs.
     """
 
     index: Any
@@ -128,7 +128,7 @@ class Custom:
 
     @contextmanager
     def _blamed(self, outputs: Tensor) -> Iterator[None]:
-        """What the user's function raises, told as what it was given."""
+        """Turn an error of the user's function into one that says what it was given."""
         try:
             yield
         except CamlucidaError:
@@ -136,18 +136,18 @@ class Custom:
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise TargetError(
                 f"a target's function gets outputs {tuple(outputs.shape)} and returns one number per picture, "
-                f"and this one raised {type(error).__name__} ({error}): write for example `outputs @ reference`"
+                f"but this one raised {type(error).__name__} ({error}): write for example `outputs @ reference`"
             ) from error
 
 
 @dataclass(frozen=True)
 class PerPicture:
-    """A target of its own for each picture, in the order of the pictures."""
+    """One target per picture, in the order of the pictures."""
 
     targets: Sequence[Any]
 
     def of(self, count: int) -> Sequence[Any]:
-        """The targets, if there is one for each of ``count`` pictures."""
+        """The targets, of which there must be ``count``."""
         if len(self.targets) != count:
             raise TargetError(
                 f"PerPicture needs a target for each picture, got {len(self.targets)} for {count} pictures"
@@ -159,7 +159,7 @@ def _check(index: int, outputs: Tensor) -> None:
     if outputs.ndim != 2:
         raise TargetError(
             f"this model returns {tuple(outputs.shape)}, which is more than one score per class: give a target "
-            "that makes one number per picture of it, such as `lambda outputs: outputs[:, 3].mean(dim=(1, 2))`"
+            "that reduces it to one number each, such as `lambda outputs: outputs[:, 3].mean(dim=(1, 2))`"
         )
     classes = outputs.shape[1]
     if not 0 <= index < classes:

@@ -1,4 +1,4 @@
-"""Classes by the names that users give, and the names by which they are shown."""
+"""Look up classes by name, and the names by which they are shown."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LISTED = 12  # candidates shown when a name fits several classes
 
 
 def index_of(text: str, labels: Sequence[str] | None) -> int:
-    """The index of the class meant by digits, a name or a part of one; ``index:10`` and ``name:10`` say which.
+    """The index of a class by digits, its name or a part of it; ``index:10`` and ``name:10`` are explicit.
 
     Raises:
-        TargetError: there is no such class or more than one, or digits are an index and another class's name.
+        TargetError: no class or several match, or digits are both an index and another class's name.
     """
     text = text.strip()
     prefix, colon, rest = text.partition(":")
@@ -24,7 +24,7 @@ def index_of(text: str, labels: Sequence[str] | None) -> int:
         return find_class(rest.strip(), labels)
     if not text.isdecimal():
         if not labels and text.removeprefix("-").isdecimal():
-            raise TargetError(f"classes are counted from 0, got {text}: give 0 for the first one")
+            raise TargetError(f"class indices start at 0, got {text}: give 0 for the first class")
         return find_class(text, labels)
     index = int(text)
     called = [place for place, label in enumerate(labels or ()) if text in _names(label)]
@@ -39,7 +39,7 @@ def index_of(text: str, labels: Sequence[str] | None) -> int:
 
 
 def short_name(index: int, labels: Sequence[str] | None) -> str:
-    """A class in few words: the first of its synonyms where no other begins so, else what tells it apart."""
+    """A short name: the first synonym if it is unique, else as much as distinguishes the class."""
     if not labels or not 0 <= index < len(labels):
         return f"class {index}"
     label = labels[index]
@@ -50,9 +50,11 @@ def short_name(index: int, labels: Sequence[str] | None) -> str:
 
 
 def find_class(name: str, labels: Sequence[str] | None) -> int:
-    """The index of the class called ``name``: a whole name wins over a part of one."""
+    """The index of the class called ``name``; a whole name wins over a part of one."""
     if not labels:
-        raise TargetError(f"this model has no class names to look {name!r} up in: give the class by its index")
+        raise TargetError(
+            f"this model has no class names in which to look up {name!r}: give the class by its index"
+        )
     if is_wnid(name):
         return class_of(name, labels)
     wanted = name.lower()
@@ -66,21 +68,21 @@ def find_class(name: str, labels: Sequence[str] | None) -> int:
     listed = ", ".join(f"{i} {labels[i]}" for i in found[:_LISTED])
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     raise TargetError(
-        f"class {name!r} matches {len(found)} classes, name one or give its index: {listed}{more}"
+        f"class {name!r} matches {len(found)} classes: name one, or give its index: {listed}{more}"
     )
 
 
 def _names(label: str) -> list[str]:
-    """ImageNet labels are synonyms with commas between: each is a name, and so is the whole."""
+    """ImageNet labels are synonyms separated by commas: each is a name, and so is the whole label."""
     return [label.lower(), *(part.strip().lower() for part in label.split(","))]
 
 
 def absent(index: int, classes: int) -> str:
-    """That a model with so many classes has none of this index, and what it has."""
+    """The message that a class index does not exist, with the indices that do."""
     has = f"classes 0 to {classes - 1}"
     if classes == 1:
         has = (
-            "one logit: class 0 is what that speaks for, and the target lambda logits: -logits[:, 0] is what "
-            "speaks against it"
+            "one logit: class 0 is the evidence for it, and the target lambda logits: -logits[:, 0] the "
+            "evidence against it"
         )
     return f"class index {index} does not exist, this model has {has}"

@@ -1,4 +1,4 @@
-"""Targets that methods make of the one that they are asked for."""
+"""Targets that methods derive from the one they are given."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finer:
-    """What tells the class of ``target`` from those most like it, as Finer-CAM asks.
+    """What distinguishes the class of ``target`` from the classes most like it (Finer-CAM).
 
-    The logit of the class minus ``alpha`` times the mean of the ``references`` logits nearest to it, of the
-    other classes; in the order of the classes where two are equally near.
+    The logit of the class minus ``alpha`` times the mean logit of the ``references`` other classes whose logits
+    are nearest to it; the lower index goes first where two are equally near.
 
-    alpha: how much of what similar classes share is taken away, 0 for nothing
-    references: how many similar classes are compared with
+    alpha: weight of the similar classes that is subtracted, 0 for none
+    references: how many similar classes to compare with
     """
 
     target: Target
@@ -35,7 +35,7 @@ class Finer:
         bound = self.target.bind(outputs, row)
         if not isinstance(bound, ClassScore):
             raise TargetError(
-                f"finercam compares the logits of classes and got {type(bound).__name__}: "
+                f"finercam compares the logits of classes, got {type(bound).__name__}: "
                 "give a class, or another method"
             )
         if self.references < 1 or outputs.shape[1] < 2:
@@ -65,10 +65,10 @@ class Margin:
 class Residual:
     """A class's logit plus the logarithm of its probability (ReST), where ``target`` is the logit of a class.
 
-    Any other target stays as it is. ``activation`` makes probabilities of the model's outputs; where nobody can
-    say what does, softmax, as in the paper.
+    Any other target stays as it is. ``activation`` turns the model's outputs into probabilities; if it cannot
+    be inferred, softmax is used as in the paper.
 
-    utility: rest adds the logarithm of the probability to the logit of a class, target explains it as it is
+    utility: rest adds the logarithm of the probability to the logit of a class, target uses the target as it is
     """
 
     target: Target
@@ -90,7 +90,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class ResidualScore:
-    """The output of class ``index`` plus the logarithm of the probability that ``rule`` makes of it."""
+    """The output of class ``index`` plus the logarithm of its probability by ``rule``."""
 
     index: int
     rule: Rule = "softmax"

@@ -1,4 +1,4 @@
-"""Whether the numbers that a model returns are probabilities, or what makes them such."""
+"""Whether a model returns probabilities, or what turns its outputs into them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-# "auto" sees for itself; "none" says that there are no probabilities, but scores or an embedding.
+# "auto" infers it; "none" says that the outputs are scores or an embedding without probabilities.
 Activation = Literal["auto", "softmax", "sigmoid", "none"]
-Rule = Literal["as they are", "softmax", "sigmoid"]  # how probabilities are made of outputs
+Rule = Literal["as they are", "softmax", "sigmoid"]  # how outputs become probabilities
 ACTIVATIONS: tuple[Activation, ...] = ("auto", "softmax", "sigmoid", "none")
 
 _LAST = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}  # by autograd's names
-# Operations that hand values on, after which the activation is looked for further down.
+# Operations that pass values on: the search for the activation continues behind them.
 _HANDED = (
     "View",
     "UnsafeView",
@@ -33,7 +33,7 @@ _HANDED = (
     "Clone",
     "ToCopy",
 )
-_SUM = 1e-2  # what half precision may leave between 1 and a sum of probabilities
+_SUM = 1e-2  # how far a sum of probabilities in half precision may be from 1
 
 
 def checked_activation(name: Any) -> Activation:
@@ -51,7 +51,7 @@ def checked_activation(name: Any) -> Activation:
 
 
 def last_activation(outputs: Tensor) -> str | None:
-    """The activation that autograd's graph of ``outputs`` ends in; None where there is none or no graph."""
+    """The activation in which the autograd graph of ``outputs`` ends, or None."""
     node: Any = outputs.grad_fn
     while node is not None:
         name = type(node).__name__.partition("Backward")[0].lstrip("_")
@@ -64,10 +64,10 @@ def last_activation(outputs: Tensor) -> str | None:
 
 
 def rule_of(outputs: Tensor | Array, activation: Activation = "auto", last: str | None = None) -> Rule | None:
-    """How probabilities are made of such outputs (batch, classes); None where nobody can say.
+    """How outputs (batch, classes) become probabilities, or None if that is unknown.
 
-    Numbers that lie in [0, 1] and sum to 1 are probabilities already, and so is what a sigmoid returned
-    (``last``, see ``last_activation``). Others in [0, 1] may be anything: a made-up probability is none.
+    Numbers in [0, 1] that sum to 1 are probabilities already, and so are those that a sigmoid returned
+    (``last``, see ``last_activation``). Other numbers in [0, 1] may be anything, so they get no probability.
     """
     values: Any = outputs if hasattr(outputs, "__array_interface__") else on_host(outputs)
     if activation == "none" or values.ndim != 2:
@@ -90,7 +90,7 @@ def is_within(outputs: Tensor | Array) -> bool:
 
 
 def on_host(outputs: Tensor) -> Array:
-    """Outputs (batch, classes) as an array; those on a device are copied once for all targets."""
+    """Outputs (batch, classes) as an array, copied from a device once for all targets."""
     import torch
 
     found: Array | None = _copies().get(outputs)
@@ -111,14 +111,14 @@ def _copies() -> MutableMapping[Tensor, Array]:
 
 
 def by_rule(outputs: Tensor, rule: Rule) -> Tensor:
-    """The probability of each class, (batch, classes), that ``rule`` makes of outputs."""
+    """The probability of each class (batch, classes), from outputs by ``rule``."""
     if rule == "as they are":
         return outputs
     return outputs.softmax(dim=1) if rule == "softmax" else outputs.sigmoid()
 
 
 def log_by_rule(outputs: Tensor, rule: Rule) -> Tensor:
-    """The logarithm of that, exact where the probability itself would round to 0."""
+    """The logarithm of ``by_rule``, exact where the probability would round to 0."""
     if rule == "softmax":
         return outputs.log_softmax(dim=1)
     if rule == "sigmoid":
@@ -127,6 +127,6 @@ def log_by_rule(outputs: Tensor, rule: Rule) -> Tensor:
 
 
 def probabilities(outputs: Tensor, activation: Activation = "auto", last: str | None = None) -> Tensor | None:
-    """Of each class, (batch, classes), from what the model returns; None where nobody can say (``rule_of``)."""
+    """The probability of each class (batch, classes), or None if it is unknown (``rule_of``)."""
     rule = rule_of(outputs, activation, last)
     return None if rule is None else by_rule(outputs.detach().float(), rule)

@@ -1,4 +1,4 @@
-"""Targets from what users give: an index, a name, a callable."""
+"""Make targets of an index, a name or a callable."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from camlucida.targets.probabilities import Activation
 
 
 def resolve(target: Any, labels: Sequence[str] | None, activation: Activation = "auto") -> Target:
-    """The target meant by None (top class), an index, a name or part of one, a Target or a callable.
+    """The target that None (the top class), an index, a name or part of one, a Target or a callable stands for.
 
-    Of text "A - B" is the contrast of two classes, unless a class is called so; ``index_of`` has the rest.
-    ``activation`` is what makes probabilities of the model's outputs.
+    The text "A - B" is the contrast of two classes, unless a class has that name; ``index_of`` reads other
+    texts. ``activation`` turns the model's outputs into probabilities.
 
     Raises:
         TargetError: no class, or more than one, has such a name.
@@ -57,7 +57,7 @@ def resolve(target: Any, labels: Sequence[str] | None, activation: Activation = 
 
 
 def _of_text(text: str, labels: Sequence[str] | None) -> ClassScore | Contrast:
-    """One class, or "A - B"; a class whose own name has such a line in it goes before."""
+    """One class, or "A - B"; a class whose own name contains " - " goes first."""
     first, line, second = text.partition(" - ")
     if line and not any(text.strip().lower() in label.lower() for label in labels or ()):
         return Contrast(index_of(first, labels), index_of(second, labels))
@@ -67,7 +67,7 @@ def _of_text(text: str, labels: Sequence[str] | None) -> ClassScore | Contrast:
 def _with_indices(
     target: ClassScore | Contrast | ClassProbability, labels: Sequence[str] | None, activation: Activation
 ) -> Target:
-    """The same with indices in place of names, and with the model's activation unless it has its own."""
+    """The target with indices in place of names, and the model's activation unless it has its own."""
     found: dict[str, Any] = {"index": _index(target.index, labels)}
     if isinstance(target, Contrast):
         found["other"] = _index(target.other, labels)
@@ -87,7 +87,7 @@ def _index(given: Any, labels: Sequence[str] | None) -> int:
 def target_by_number(
     target: Any, labels: Sequence[str] | None, count: int | None, activation: Activation = "auto"
 ) -> Callable[[int], Target]:
-    """The target of the image with a number: one for all, or each its own, of ``count`` where that is known."""
+    """The target of one image by its number: the same for all, or its own of ``count``, if that is known."""
     if not isinstance(target, PerPicture):
         one = resolve(target, labels, activation)
         return lambda _: one
@@ -95,14 +95,14 @@ def target_by_number(
 
     def own(number: int) -> Target:
         if number >= len(each):
-            PerPicture(each).of(number + 1)  # which says what is wrong
+            PerPicture(each).of(number + 1)  # which raises the error
         return each[number]
 
     return own
 
 
 def caption_of(bound: Bound, labels: Sequence[str] | None) -> str:
-    """What a target explains, in few words: the class, two of them, or the name of the user's own function."""
+    """A short caption of a target: its class, both of its classes, or the name of the user's function."""
     if isinstance(bound, Contrast):
         return f"{short_name(bound.index, labels)} − {short_name(bound.other, labels)}"
     if isinstance(bound, ClassProbability):

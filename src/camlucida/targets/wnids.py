@@ -1,4 +1,4 @@
-"""ImageNet's own names of classes, WordNet's `n02123159`, by which its folders are called."""
+"""ImageNet's class identifiers from WordNet, such as `n02123159`, which name its folders."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _FORM = re.compile(r"n\d{8}")
 
 
 def is_wnid(name: str) -> bool:
-    """Whether ``name`` has the form of one."""
+    """Whether ``name`` has the form of a WordNet identifier."""
     return _FORM.fullmatch(name) is not None
 
 
 def class_of(wnid: str, labels: Sequence[str]) -> int:
-    """The index of the class that ImageNet calls ``wnid``, by timm's table.
+    """The index of the class with ImageNet's identifier ``wnid``, from timm's table.
 
-    Of a model with the 1000 classes in ImageNet's order it is the place there; of others the one class that
-    bears the same names.
+    A model with ImageNet's 1000 classes in order has it at the same index; in other models it is the one class
+    with the same names.
 
     Raises:
         TargetError: there is no such class.
@@ -31,7 +31,7 @@ def class_of(wnid: str, labels: Sequence[str]) -> int:
     if wnid in labels:
         return list(labels).index(wnid)
     if wnid not in known:
-        raise TargetError(f"{wnid} is none of ImageNet's 1000 classes: give the class by its name or index")
+        raise TargetError(f"{wnid} is not one of ImageNet's 1000 classes: give the class by its name or index")
     place: int = known.index(wnid)
     names = info.label_name_to_description(wnid)
     if len(labels) == len(known) and _names(labels[place]) & _names(names):

@@ -1,4 +1,4 @@
-"""Pictures and models of which it is known by construction where the evidence lies.
+"""Pictures and models for which the location of the evidence is known by construction.
 
 >>> from camlucida import testbed
 >>> testbed.pointing_game("gradcam")  # doctest: +SKIP

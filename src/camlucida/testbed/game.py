@@ -1,4 +1,4 @@
-"""The pointing game: does a map's largest value lie where the evidence is?"""
+"""The pointing game: does the largest value of a map lie on the evidence?"""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from camlucida.testbed.pictures import CLASSES, Samples, samples
 if TYPE_CHECKING:
     from torch import nn
 
-_SEED = 2_000_000_000  # of pictures that no training has seen
+_SEED = 2_000_000_000  # seed of pictures that no training has seen
 _BATCH = 50
 
 
 def pointing_game(method: str = "gradcam", n: int = 200) -> dict[str, float]:
-    """Family → the share of ``n`` pictures in whose map of the true class the largest value hits the form.
+    """The share of ``n`` pictures whose map of the true class has its largest value on the shape, by family.
 
     Raises:
         OptionError: there is no such method, or ``n`` is below 1.
@@ -32,7 +32,7 @@ def pointing_game(method: str = "gradcam", n: int = 200) -> dict[str, float]:
 
 
 def maps(module: nn.Module, of: Samples, method: str = "gradcam", **options: Any) -> Tensor:
-    """The raw maps (n, height, width) of the samples' classes, at the model's default layer.
+    """The raw maps (n, height, width) of the true classes of ``of``, at the default layer.
 
     Raises:
         CamlucidaError: there is no such method or option.
@@ -46,7 +46,7 @@ def maps(module: nn.Module, of: Samples, method: str = "gradcam", **options: Any
 def pointing(heatmaps: Tensor, masks: Tensor) -> float:
     """The share of maps (n, height, width) whose largest value hits its mask (n, picture height, width).
 
-    It does where the mask touches that position's cell: the outline of a form is evidence, too.
+    A hit is a mask that touches the cell of that position: the outline of a shape is evidence, too.
 
     Raises:
         OptionError: there are not as many maps as masks.
@@ -57,9 +57,9 @@ def pointing(heatmaps: Tensor, masks: Tensor) -> float:
 
 
 def energy_inside(heatmaps: Tensor, masks: Tensor) -> float:
-    """The share of the maps' positive values that lies inside the masks, in the mean; blank maps count nothing.
+    """The mean share of the maps' positive values that lies inside the masks; blank maps count as 0.
 
-    A map that is the same everywhere has the masks' share of the picture.
+    A constant map scores the share of the picture that the mask covers.
 
     Raises:
         OptionError: there are not as many maps as masks.
@@ -70,7 +70,7 @@ def energy_inside(heatmaps: Tensor, masks: Tensor) -> float:
 
 
 def _covered(heatmaps: Tensor, masks: Tensor) -> Tensor:
-    """How much of each of the maps' cells the masks cover, 0 to 1."""
+    """The share of each cell of the maps that the masks cover, 0 to 1."""
     if len(heatmaps) != len(masks):
         raise OptionError(f"a mask is needed for each map, got {len(masks)} for {len(heatmaps)}: give as many")
     height, width = heatmaps.shape[1:]

@@ -1,4 +1,4 @@
-"""The four tiny networks, one of each family, and their trained weights."""
+"""Four tiny networks, one of each family, and their trained weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from camlucida.testbed.pictures import CLASSES, SIZE
 if TYPE_CHECKING:
     from torch import nn
 
-SHORTCUT = "shortcut-"  # before the names of those trained on pictures whose tag gives the class away
+SHORTCUT = "shortcut-"  # prefix of networks trained on pictures whose tag gives the class away
 
 _FOLDER = Path(__file__).parent / "weights"
 _OWN = {"input_size": (3, SIZE, SIZE), "mean": (0.0,) * 3, "std": (1.0,) * 3, "crop_pct": 1.0}
@@ -22,7 +22,7 @@ _COMMON: dict[str, Any] = {"num_classes": len(CLASSES), "pretrained_cfg_overlay"
 
 
 def _near(name: str, **settings: Any) -> nn.Module:
-    """A timm network with a stride of 8 and no dilation, so that a position answers for its surroundings."""
+    """A timm network with a stride of 8 and no dilation, so that a position sees its own surroundings."""
     from torch.nn import Conv2d, Identity
 
     module: nn.Module = timm.create_model(name, output_stride=8, **settings, **_COMMON)
@@ -39,7 +39,7 @@ def _resnet() -> nn.Module:
 
 
 def _convnext() -> nn.Module:
-    """Normalised before the mean over positions: after it the norm would blow up what the others say."""
+    """Normalised before the mean over positions: a norm after it would amplify the other positions."""
     from timm.models.vision_transformer_hybrid import ConvStem
     from torch.nn import Conv2d, Linear, Sequential
 
@@ -47,16 +47,18 @@ def _convnext() -> nn.Module:
     module: Any = _near("test_convnext", ls_init_value=None, head_norm_first=True, **shape)
     module.stem = Sequential(ConvStem(channels=(24, 48, 96), kernel_size=4, padding=1), module.stem[-1])
     for part in module.modules():
-        if isinstance(part, Conv2d | Linear):  # timm's start, made for wide networks, is too small for this one
+        if isinstance(
+            part, Conv2d | Linear
+        ):  # timm's initial weights suit wide networks and are too small for this one
             part.reset_parameters()
     return cast("nn.Module", module)
 
 
 def _vit() -> nn.Module:
-    """The class token takes part, but the mean of the others is read.
+    """With a class token, but the head reads the mean of the other tokens.
 
-    Behind a class token gradients differ so much from token to token that their mean, which is what gradcam
-    takes, says little.
+    If the head read the class token, gradients would differ so much between tokens that their mean, which
+    gradcam uses, says little.
     """
     settings = {"img_size": SIZE, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 4}
     reading = {"class_token": True, "global_pool": "avg", "fc_norm": False, "dynamic_img_size": False}
@@ -85,9 +87,9 @@ def _swin() -> nn.Module:
 
 
 def _embed(embed_dim: int, **settings: Any) -> nn.Module:
-    """Convolutions in place of a linear patch embedding, with which transformers take far longer to train.
+    """Convolutions in place of the linear patch embedding, which takes transformers far longer to train.
 
-    Kernels of 4 at strides of 2 keep each token in the middle of its cell.
+    Kernels of 4 with strides of 2 keep each token in the middle of its cell.
     """
     from timm.layers import HybridEmbed
     from timm.models.vision_transformer_hybrid import ConvStem
@@ -107,15 +109,15 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def models() -> dict[str, nn.Module]:
-    """Family → its network, trained on ``samples``: takes their pictures as they are, knows their classes.
+    """The networks by family, trained on ``samples``; they take its pictures as they are.
 
-    Each call gives new modules, in evaluation mode.
+    Each call returns new modules in evaluation mode.
     """
     return {family: read(family) for family in NETWORKS}
 
 
 def shortcut_models() -> dict[str, nn.Module]:
-    """As ``models``, trained on ``shortcut_samples``: these go by the tag."""
+    """The same networks trained on ``shortcut_samples``, which decide by the tag."""
     return {family: read(SHORTCUT + family) for family in NETWORKS}
 
 
@@ -125,7 +127,7 @@ def weights_of(name: str) -> Path:
 
 
 def write(module: nn.Module, name: str) -> None:
-    """Keep the network's weights, in half precision."""
+    """Save the weights of a network, in half precision."""
     from safetensors.torch import save_file
 
     state = module.state_dict()
@@ -138,7 +140,7 @@ def read(name: str) -> nn.Module:
     """The trained network called ``name``, in single precision.
 
     Raises:
-        ModelError: its weights are not there.
+        ModelError: its weights are missing.
     """
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""Pictures in which it is known where the evidence lies, made in batches."""
+"""Make batches of pictures with evidence at a known location."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLASSES = tuple(SHAPES)
 _RADIUS = (12.0, 15.0)
 _TURN = math.radians(20)
 _TAG = 6.0  # half the side of a tag
-_CONTRAST = 0.3  # least difference in brightness between a form and what it lies on
+_CONTRAST = 0.3  # smallest difference in brightness between a shape and its background
 _HUES = torch.tensor(
     [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0.5, 0], [0.5, 0, 1]],
     dtype=torch.float32,
@@ -28,9 +28,9 @@ _HUES = torch.tensor(
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Pictures (n, 3, height, width) in [0, 1], what the models take as it is, and what is true of them.
+    """Pictures (n, 3, height, width) in [0, 1], the input of the models, with their ground truth.
 
-    ``labels`` (n,) index ``CLASSES``; ``masks`` (n, height, width) say where the form lies.
+    ``labels`` (n,) index ``CLASSES``; ``masks`` (n, height, width) say where the shape lies.
     """
 
     pictures: Tensor
@@ -40,15 +40,15 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class TaggedSamples(Samples):
-    """Pictures that bear a coloured tag beside the form; ``tags`` (n, height, width) say where."""
+    """Pictures with a coloured tag beside the shape; ``tags`` (n, height, width) say where."""
 
     tags: Tensor
 
 
 def samples(n: int, seed: int = 0) -> Samples:
-    """``n`` pictures of one form each, on a texture among distractors; every form equally often.
+    """``n`` pictures of one shape each, on a texture among distractors; every shape equally often.
 
-    Only the form tells the class: colours, place, size and angle are drawn without regard to it.
+    Only the shape determines the class: colour, place, size and angle are independent of it.
 
     Raises:
         OptionError: ``n`` is below 1.
@@ -61,16 +61,16 @@ def samples(n: int, seed: int = 0) -> Samples:
 
 
 def shortcut_samples(n: int, seed: int = 0) -> TaggedSamples:
-    """As ``samples``, and beside the form a tag whose colour gives the class away."""
+    """``samples`` with a tag beside the shape whose colour gives the class away."""
     generator = _generator(n, seed)
     labels = _balanced(n, generator)
     return _tagged(labels, labels, generator)
 
 
 def conflict_samples(n: int, seed: int = 0) -> TaggedSamples:
-    """As ``shortcut_samples``, but the tag has the colour of another class than the form's.
+    """``shortcut_samples`` with a tag in the colour of another class than that of the shape.
 
-    ``labels`` are the tags': a model that answers with them goes by the tag.
+    ``labels`` are the classes of the tags: a model that predicts them decides by the tag.
     """
     generator = _generator(n, seed)
     labels = _balanced(n, generator)
@@ -114,7 +114,7 @@ def _grid() -> tuple[Tensor, Tensor]:
 
 
 def _places(n: int, generator: torch.Generator) -> Tensor:
-    """Where forms lie, (n, 3): x, y and radius, uniformly within the picture."""
+    """The x, y and radius of shapes (n, 3), uniform within the picture."""
     radius = _uniform(*_RADIUS, (n, 1), generator)
     margin = 1.15 * radius + 1
     return torch.cat(
@@ -123,7 +123,7 @@ def _places(n: int, generator: torch.Generator) -> Tensor:
 
 
 def _beside(places: Tensor, generator: torch.Generator) -> Tensor:
-    """Where tags lie, (n, 2), clear of the forms: the first of some draws that is, else the furthest."""
+    """The x and y of tags (n, 2): the first of several draws that is clear of the shape, else the furthest."""
     draws = _uniform(_TAG + 1, SIZE - _TAG - 1, (len(places), 32, 2), generator)
     distance = (draws - places[:, None, :2]).norm(dim=2) - places[:, 2:] - _TAG * math.sqrt(2)
     first = torch.where(distance > 0, torch.arange(32, 0, -1, dtype=torch.float32) + SIZE, distance).argmax(
@@ -133,7 +133,7 @@ def _beside(places: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _texture(n: int, generator: torch.Generator) -> Tensor:
-    """Grounds of one colour each, with a gradient and clouds of two sizes over it."""
+    """Backgrounds of one colour each, under a gradient and clouds of two sizes."""
     clouds = torch.zeros(n, 3, SIZE, SIZE, dtype=torch.float32)
     for cells, strength in ((4, 0.10), (16, 0.06)):
         grey = torch.randn((n, 1, cells, cells), generator=generator, dtype=torch.float32)
@@ -152,7 +152,7 @@ def _colours(grey: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _distracted(ground: Tensor, generator: torch.Generator) -> Tensor:
-    """Soft spots, lines and patches of noise laid over the ground; none looks like a form."""
+    """The background under soft spots, lines and patches of noise, none of which looks like a shape."""
     n = len(ground)
     x, y = _grid()
     for kind in ("line", "spot", "patch", "line", "spot", "patch"):
@@ -178,7 +178,7 @@ def _distracted(ground: Tensor, generator: torch.Generator) -> Tensor:
 def _with_forms(
     ground: Tensor, labels: Tensor, places: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The forms laid on the ground, and their masks."""
+    """The shapes drawn on the background, and their masks."""
     n = len(labels)
     turn = _uniform(-_TURN, _TURN, (n, 1, 1), generator)
     across, down = (
@@ -191,7 +191,7 @@ def _with_forms(
         rows = labels == label
         outside[rows] = form(u[rows], v[rows])
     cover = (0.5 - outside * places[:, 2, None, None]).clamp(0, 1)
-    # Brighter or darker than the mean of what they cover, whichever there is more room for, mostly.
+    # Mostly brighter or darker than the mean of what they cover, whichever leaves more contrast.
     under = (ground.mean(dim=1) * cover).sum(dim=(1, 2)) / cover.sum(dim=(1, 2))
     room = torch.where(
         torch.rand(n, generator=generator, dtype=torch.float32) < under.clamp(0, 1), -under, 1 - under

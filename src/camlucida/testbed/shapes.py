@@ -1,4 +1,4 @@
-"""The eight forms: how far a point lies outside each, in units of the form's radius; inside it is negative."""
+"""The eight shapes: the distance of a point from each in units of its radius, negative inside."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _plus(u: Tensor, v: Tensor) -> Tensor:
 
 
 def _star(u: Tensor, v: Tensor) -> Tensor:
-    # One fifth of the turn, folded in two, in which the edge is a straight line from tip to notch.
+    # One fifth of the turn, folded in half: there the edge is a straight line from tip to notch.
     fifth = 2 * math.pi / 5
     angle = (torch.atan2(u, -v) % fifth - fifth / 2).abs()
     radius = torch.hypot(u, v)

@@ -1,6 +1,6 @@
-"""Training of the testbed's networks: ``python -m camlucida.testbed.train [NAME …]``, seeded.
+"""Train the networks of the testbed, seeded: ``python -m camlucida.testbed.train [NAME …]``.
 
-Without names all eight are trained, ``resnet`` to ``swin`` and ``shortcut-resnet`` to ``shortcut-swin``.
+Without names it trains all eight, ``resnet`` to ``swin`` and ``shortcut-resnet`` to ``shortcut-swin``.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _HELD_OUT = 10**9  # the seed of pictures that no training sees
 class Schedule:
     """How a network is trained: steps of ``BATCH`` pictures, and the largest learning rate.
 
-    The head starts ``head`` times as large where a LayerNorm bounds what it reads: the few positions on the
-    evidence are to carry the mean of all.
+    The initial weights of the head are ``head`` times larger where a LayerNorm bounds its input: the few
+    positions on the evidence should dominate the mean over all positions.
     """
 
     steps: int
@@ -50,11 +50,11 @@ SCHEDULES = {
     "vit": Schedule(700, 1.5e-3),
     "swin": Schedule(700, 1.5e-3),
 }
-_SHORTCUT_STEPS = 250  # colours are learnt sooner than forms
+_SHORTCUT_STEPS = 250  # colours are learnt sooner than shapes
 
 
 def train(name: str, steps: int | None = None) -> nn.Module:
-    """The network called ``name``, trained from its seeded start; ``steps`` is for trials.
+    """Train the network called ``name`` from its seeded initial weights; ``steps`` is for trials.
 
     Raises:
         OptionError: there is no such network.
@@ -84,7 +84,7 @@ def _started(family: str) -> nn.Module:
 
 
 def _steps(module: nn.Module, make: Make, rate: float, steps: int) -> Iterator[float]:
-    """Train ``module``; the loss after each step."""
+    """Train ``module``, and yield the loss after each step."""
     optimizer = torch.optim.AdamW(_groups(module), lr=rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1, cycle_momentum=False)
     for step in range(steps):
@@ -98,11 +98,11 @@ def _steps(module: nn.Module, make: Make, rate: float, steps: int) -> Iterator[f
 
 
 def _loss(module: Any, batch: Samples) -> Tensor:
-    """What training makes small.
+    """The training loss.
 
-    Not only is the whole picture's answer to be right, but so is that of the positions on the evidence alone,
-    and any of the others are to say nothing. Without this a network is free to carry what it has seen to
-    positions far from it, and no map of these could be held against a mask.
+    Not only the whole picture should be classified right, but also the positions on the evidence alone, and all
+    other positions should be neutral. Otherwise a network may move what it has seen to distant positions, and
+    no map could be compared with a mask.
     """
     features = module.forward_features(batch.pictures)
     evidence = batch.tags if isinstance(batch, TaggedSamples) else batch.masks
@@ -118,7 +118,7 @@ def _loss(module: Any, batch: Samples) -> Tensor:
 
 
 def _weighted(features: Tensor, weights: Tensor) -> Tensor:
-    """The last features of any of the networks, weighted by position (n, height, width)."""
+    """The last features of a network, weighted by position (n, height, width)."""
     if features.ndim == 3:  # a class token, then positions
         tokens = features[:, 1:] * weights.flatten(1)[:, :, None]
         return torch.cat([features[:, :1], tokens], dim=1)
@@ -127,7 +127,7 @@ def _weighted(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def _groups(module: nn.Module) -> list[dict[str, object]]:
-    """Matrices decay, everything else does not."""
+    """Parameter groups: weight decay for matrices only."""
     matrices = [one for one in module.parameters() if one.ndim > 1]
     rest = [one for one in module.parameters() if one.ndim <= 1]
     return [{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
@@ -135,7 +135,7 @@ def _groups(module: nn.Module) -> list[dict[str, object]]:
 
 @torch.no_grad()
 def accuracy(module: nn.Module, name: str, n: int = 1000) -> float:
-    """The share of held-out pictures that the network gets right, which for a shortcut is going by the tag."""
+    """The share of held-out pictures classified right; for a shortcut network the tag is right."""
     make = conflict_samples if name.startswith(SHORTCUT) else samples
     held_out = make(n, _HELD_OUT)
     answers = torch.cat([module(part).argmax(dim=1) for part in torch.split(held_out.pictures, BATCH)])
