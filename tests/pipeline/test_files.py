@@ -76,9 +76,7 @@ def test_what_others_wrote_is_not_replaced_unless_asked(tmp_path: Path, name: st
     write(path)
     before = path.read_bytes()
     with (
-        pytest.raises(
-            OutputError, match=rf"{name} exists and camlucida did not write it: .*overwrite=True"
-        ),
+        pytest.raises(OutputError, match=rf"{name} exists and camlucida did not write it: .*overwrite=True"),
         written_whole(path),
     ):
         pytest.fail("it would be written")

@@ -124,7 +124,7 @@ def test_what_is_no_target_is_refused(given, message):
 
 @pytest.mark.parametrize("labels", [None, []], ids=["None", "empty"])
 def test_without_names_a_name_is_refused(labels):
-    with pytest.raises(TargetError, match="no class names in which to look up 'cat': give the class by its index"):
+    with pytest.raises(TargetError, match="no class names in which to look up 'cat': give the class"):
         resolve("cat", labels)
     assert resolve("3", labels) == ClassScore(3)
 
