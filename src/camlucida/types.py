@@ -16,13 +16,12 @@ Heatmaps = Float[Tensor, "batch *positions"]
 Scores = Float[Tensor, "batch targets"]
 Weights = Float[Tensor, "batch targets channels"]
 
-# (make, count, picture) → (count, targets): ``make(indices)`` gives those of ``count`` variants of what belongs
-# to the picture at that place in the batch. ``score`` takes inputs (n, input_channels, input_height,
-# input_width) and runs the whole network; ``resume`` takes activations (n, channels, height, width) and runs
-# what follows the layer.
+# (make, count, row) → (count, targets): ``make(indices)`` gives a chunk of ``count`` variants for the picture at
+# ``row`` of the batch. ``score`` takes inputs (n, input_channels, input_height, input_width) and runs the whole
+# network; ``resume`` takes activations (n, channels, height, width) and runs what follows the layer.
 MakeVariants = Callable[[range], Tensor]
 ScoreVariants = Callable[[MakeVariants, int, int], Float[Tensor, "count targets"]]
 
-# (make, count, picture) → the gradients of all targets at this layer, for each of ``count`` variants of the
+# (make, count, row) → the gradients of all targets at this layer, for each of ``count`` variants of the
 # input, on the CPU; ``make`` is that of ``score``.
 VariantGradients = Callable[[MakeVariants, int, int], Float[Tensor, "count targets channels *positions"]]

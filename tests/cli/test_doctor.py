@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+import camlucida
+import snapshot
 import zoo
 from camlucida import Explainer
 from camlucida.images.probe_picture import places_picture
@@ -65,12 +67,35 @@ def test_a_model_that_is_not_given_back_as_it_was_is_seen() -> None:
         net.eval,
         lambda: net[0].weight.requires_grad_(False),
         lambda: net[0].weight.detach().add_(1),
+        lambda: net[1].running_mean.add_(1),
         lambda: setattr(net, "extra", 1),
     ):
         spoil()
         after = diagnosis._fingerprint(net)
         assert after != before
         before = after
+
+
+class _Scaled(nn.Sequential):
+    """A classifier with batch statistics, whose forward takes a second input."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+        super().__init__(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), *head)
+
+    def forward(self, picture: torch.Tensor, *, scale: torch.Tensor) -> torch.Tensor:
+        return super().forward(picture) * scale
+
+
+def test_doctor_leaves_a_model_in_training_as_it_was() -> None:
+    net = _Scaled().train()
+    before = snapshot.take(net)
+    preprocess, extra = {"size": 32, "mean": 0.5, "std": 0.5}, {"scale": torch.ones(1, 1)}
+    told = camlucida.doctor(net, preprocess=preprocess, kwargs=extra)
+    snapshot.assert_same(before, snapshot.take(net))
+    assert dict(told.facts)["custody"] == "the model came back as it was"
+    assert not next(one for one in told.methods if one.method == "gradcam").refused
 
 
 def test_the_picture_left_is_how_it_should_be() -> None:

@@ -1,1 +1,1 @@
-"""The only room that runs the user's module."""
+"""Borrow the user's module, hook it, and capture activations and gradients."""

@@ -16,7 +16,7 @@ from torch.utils import checkpoint
 
 from camlucida.capture.interrupts import interrupts_deferred
 
-# Changed by whoever has the turn (``turns``), so that no lock is needed.
+# Changed only under ``borrow_lock``, so that they need no lock of their own.
 _tokens: set[object] = set()  # one for each time that somebody asked and has not ended
 _undo: list[Callable[[], None]] = []  # what puts the process's settings back once nobody does
 _here = threading.local()  # its ``tokens`` are this thread's

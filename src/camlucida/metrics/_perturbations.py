@@ -1,4 +1,4 @@
-"""What measures of faithfulness have in common: which positions count first, and what takes their place."""
+"""What metrics of faithfulness share: the order of positions, and what replaces them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How simple is the map, and does it stand by itself?
 
-What speaks against the class is left out, as when maps are drawn: these measures were made for one sign.
+Evidence against the class is left out, as in drawings: these metrics were made for maps of one sign.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from camlucida.layers.probe import responding_positions
 from camlucida.methods.registry import all_methods
 from camlucida.models.bundled import DEFAULT_MODEL
 from camlucida.models.device import device_and_dtype
+from camlucida.models.fingerprint import of_model
 from camlucida.models.inputs import input_size
 from camlucida.pipeline.explainer import Explainer
 from camlucida.pipeline.settings import Settings
@@ -94,8 +95,9 @@ def _seen(explainer: Explainer) -> str:
 
 
 def forward_seconds(explainer: Explainer, picture: Tensor) -> float:
-    """What one plain forward takes."""
-    return _taken(lambda: _plain(explainer, picture))
+    """The seconds of one plain forward."""
+    with explainer.session(), explainer.extra_inputs(), torch.no_grad():
+        return _taken(lambda: explainer.module(picture[None].clone()))
 
 
 def facts(explainer: Explainer, picture: Tensor, forward: float) -> Iterator[tuple[str, str]]:
@@ -160,11 +162,6 @@ def places(explainer: Explainer, picture: Tensor, choice: DefaultLayers) -> dict
     return {name: one.cpu() for name, one in found.items() if one is not None}
 
 
-def _plain(explainer: Explainer, picture: Tensor) -> None:
-    with torch.no_grad(), explainer.extra_inputs():
-        explainer.module(picture[None].clone())
-
-
 def _taken(run: Callable[[], object]) -> float:
     run()
     taken = []
@@ -179,4 +176,5 @@ def _fingerprint(module: nn.Module) -> list[object]:
     hooks = [len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules()]
     modes = [part.training for part in module.modules()]
     parameters = [(id(one), one._version, one.requires_grad, one.grad) for one in module.parameters()]
-    return [hooks, modes, parameters, sorted(key for part in module.modules() for key in part.__dict__)]
+    names = sorted(key for part in module.modules() for key in part.__dict__)
+    return [hooks, modes, parameters, of_model(module), names]
