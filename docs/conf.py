@@ -117,7 +117,7 @@ def write_method_pages(*_: object) -> None:
 
 
 def section_of(metric: Metric) -> str:
-    """A measure, all of it from its registry entry."""
+    """The section of one metric, all of it from its registry entry."""
     lines = [line for line in metric.doc.splitlines() if line.partition(":")[0].strip() not in metric.options]
     options = "".join(f"- `{o.name}` (default `{o.default}`): {o.doc}\n" for o in metric.options.values())
     bounds = f"{metric.bounds[0]:g} to {metric.bounds[1]:g}"
@@ -127,7 +127,7 @@ def section_of(metric: Metric) -> str:
 
 
 def write_metrics_page(*_: object) -> None:
-    """``docs/metrics/index.md``: all measures by family."""
+    """``docs/metrics/index.md``: all metrics by family."""
     folder = HERE / "metrics"
     folder.mkdir(exist_ok=True)
     text = (

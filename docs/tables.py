@@ -42,7 +42,7 @@ def leaderboard_top(report: dict[str, Any], count: int = 6) -> str:
 
 
 def _everywhere(boards: Iterable[dict[str, Any]]) -> list[str]:
-    """Methods that no board refuses; floors have no rank."""
+    """Methods that no board refuses; controls have no rank."""
     ways = [{name for name, way in board["ways"].items() if "rank" in way} for board in boards]
     return sorted(set.intersection(*ways))
 
@@ -55,7 +55,7 @@ def _leaderboard(report: dict[str, Any]) -> str:
     """A table for each network and set of pictures, the best first."""
     text = (
         "# Leaderboard\n\n"
-        "Every method on the testbed's four networks, whose pictures show one form among distractors, and on "
+        "Every method on the testbed's four networks, whose pictures show one shape among distractors, and on "
         "EfficientNet-Lite0 with bundled photos: on mosaics of four, where the class lies in a known cell "
         "(`grid`), and as they are (`photos`). Each at the network's default layer.\n\n"
         "Ranks are means over the metrics named above each table; ✓ marks methods that do not differ "
@@ -63,7 +63,7 @@ def _leaderboard(report: dict[str, Any]) -> str:
         "the test. `≈control` marks a number that is not significantly better than each control (a random "
         "map, a centred spot, the picture's edges). Behind each number is its 95 % interval over pictures; "
         "`(2 without)` counts pictures without a number, such as those with a blank map.\n\n"
-        "The testbed's networks were trained so that only positions on the form speak for its class: "
+        "The testbed's networks were trained so that only positions on the shape speak for its class: "
         "localisation there says whether maps are read and computed rightly, more than which method finds "
         "objects. That is what `grid` is for.\n\n## Highest over all boards, by rank on each\n\n"
     )
@@ -82,8 +82,8 @@ def _board(board: dict[str, Any]) -> str:
     )
     if variants["asked"]:
         text += (
-            f" {variants['asked']} variants of pictures were asked for and {variants['run']} run: the others "
-            "were known already."
+            f" {variants['asked']} variants of pictures were requested and {variants['run']} run: the others "
+            "were already known."
         )
     text += "\n\n"
     if "judged_by" not in board:
@@ -140,10 +140,10 @@ def _support(report: dict[str, Any]) -> str:
     head = ("library", "network", "input", "default layer and its layout", "probe", "by hand", "help given")
     return (
         "# Which networks work without hints\n\n"
-        "For each network, with random weights: the layer that is looked at by default, how its numbers are "
-        "read, what the probe says of that, and what a list written by hand from the sources says. Networks "
-        "that start training from zeros or without statistics were helped as stated. A third of the rows was "
-        "held back while thresholds were chosen.\n\n"
+        "For each network, with random weights: the default layer, the layout in which it is "
+        "read, what the probe says of that layout, and what a list written by hand from the sources says. "
+        "Networks that start training from zeros or without statistics were helped as stated. A third of the "
+        "rows was held back while thresholds were chosen.\n\n"
         + _table(("", *columns, "silently wrong"), summary)
         + "\n"
         + _table(head, rows)

@@ -34,7 +34,7 @@ def test_the_top_is_of_methods_that_stand_on_each_board() -> None:
     assert len(tables.leaderboard_top(REPORT, 1).splitlines()) == 3
 
 
-def test_a_board_is_sorted_with_floors_at_the_end() -> None:
+def test_a_board_is_sorted_with_controls_at_the_end() -> None:
     text = tables._leaderboard(REPORT)
     rows = [line for line in text.partition("## one")[2].partition("## two")[0].splitlines() if "| `" in line]
     assert [row.split("`")[1] for row in rows] == ["a", "b", "c", "edges"]
