@@ -16,7 +16,7 @@ Heatmaps = Float[Tensor, "batch *positions"]
 Scores = Float[Tensor, "batch targets"]
 Weights = Float[Tensor, "batch targets channels"]
 
-# (make, count, row) → (count, targets): ``make(indices)`` gives a chunk of ``count`` variants for the picture at
+# (make, count, row) → (count, targets): ``make(indices)`` gives a chunk of ``count`` variants of the picture at
 # ``row`` of the batch. ``score`` takes inputs (n, input_channels, input_height, input_width) and runs the whole
 # network; ``resume`` takes activations (n, channels, height, width) and runs what follows the layer.
 MakeVariants = Callable[[range], Tensor]
