@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -99,20 +99,14 @@ class ScoreCAM(BaseCAM):
     """``scorecam``, with every channel; ``options["channels"] = 128`` is faster."""
 
     method = "scorecam"
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.options = {"channels": 0, "align_corners": True}
+    defaults: ClassVar = {"channels": 0, "align_corners": True}
 
 
 class ShapleyCAM(BaseCAM):
     """``shapleycam``, of the target as it is (give a ClassifierOutputReST)."""
 
     method = "shapleycam"
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.options = {"utility": "target"}
+    defaults: ClassVar = {"utility": "target"}
 
 
 class RandomCAM(BaseCAM):

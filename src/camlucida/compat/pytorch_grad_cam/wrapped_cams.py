@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._arguments import Later
+from camlucida.compat.pytorch_grad_cam._arguments import Asked
 from camlucida.compat.pytorch_grad_cam._formulas import Array
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
 from camlucida.compat.pytorch_grad_cam.cams import GradCAM, GradCAMPlusPlus
@@ -77,7 +77,7 @@ class FinerCAM(Wrapper):
         """
         if targets is None:
             choose = partial(_finer, places=comparison_categories or _NEAREST, alpha=alpha, index=target_idx)
-            targets = [Later(choose) for _ in range(len(input_tensor))]
+            targets = [Asked(choose) for _ in range(len(input_tensor))]
         return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
 
 
