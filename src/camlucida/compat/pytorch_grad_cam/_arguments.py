@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.capture.layout import readings
-from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.errors import LayerError, TargetError
 from camlucida.images import Size
@@ -154,3 +155,11 @@ def of_older_releases(older: Mapping[str, Any], known: Mapping[str, str]) -> dic
             raise TypeError(f"got an unexpected keyword argument {name!r}")
         warn(f"{name} is of an older release: {known[name]}", DeprecationWarning)
     return {name: older.get(name) for name in known}
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Say it at the nearest line outside this library, since Python hides or merges those of libraries."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "camlucida":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from camlucida.capture.custom_layout import CustomLayout, reading_by
 from camlucida.capture.layout import Layout
 from camlucida.capture.logits import logits_of
-from camlucida.compat.pytorch_grad_cam._arguments import Asked, is_channels_second, names_of
-from camlucida.compat.pytorch_grad_cam._messages import warn
-from camlucida.errors import LayerError, ModelError, PictureError, is_out_of_memory
+from camlucida.compat.pytorch_grad_cam._arguments import Asked, is_channels_second, names_of, warn
+from camlucida.errors import LayerError, ModelError, OptionError, PictureError, is_out_of_memory
 from camlucida.heatmaps.examine import examine, findings_by_image
 from camlucida.images import Size
 from camlucida.layers.inspector import LayerInspector
@@ -89,6 +88,45 @@ class Engine:
         if verdict is None:
             raise LayerError(f"layer {name!r} is read in more than one way: give a reshape_transform")
         return verdict.layout
+
+
+class ActivationsAndGradients:
+    """Activations and gradients of the last call, a tensor (batch, channels, height, width) for each layer.
+
+    ``gradients`` is empty for methods without. There are no hooks to release: none is left on the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module],
+        reshape_transform: Callable[[Tensor], Tensor] | None = None,
+        detach: bool = True,
+    ) -> None:
+        self.model, self.target_layers = model, target_layers
+        self.reshape_transform, self.detach = reshape_transform, detach
+        self.handles: list[Any] = []
+        self.activations: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Not to be called: the peer runs the model here.
+
+        Raises:
+            OptionError: always.
+        """
+        raise OptionError(
+            "the model is run by forward(…) here, and this holds what was seen: in a class of your own call "
+            "super().forward(input_tensor, targets, eigen_smooth)"
+        )
+
+    def clear(self) -> None:
+        """Forget both."""
+        self.activations, self.gradients = [], []
+
+    def release(self) -> None:
+        """Forget both."""
+        self.clear()
 
 
 def _found(

@@ -19,9 +19,14 @@ from camlucida.compat.pytorch_grad_cam._arguments import (
     in_older_order,
     of_older_releases,
 )
-from camlucida.compat.pytorch_grad_cam._engine import SEEN, Engine, Found, warn_of
+from camlucida.compat.pytorch_grad_cam._engine import (
+    SEEN,
+    ActivationsAndGradients,
+    Engine,
+    Found,
+    warn_of,
+)
 from camlucida.compat.pytorch_grad_cam._formulas import Array, Peer, contributions_of, projection, weights_in
-from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
@@ -50,6 +55,11 @@ class BaseCAM:
     method: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any]] = {}  # of the method's options, where the peer's are others
     peer: Peer = Peer()  # what strict_parity puts in the method's place
+
+    def __init_subclass__(cls, *, method: str | None = None, peer: Peer | None = None) -> None:
+        """A class of this package says what its method is, and the peer's formula where that is another."""
+        super().__init_subclass__()
+        cls.method, cls.peer = method or cls.method, peer or cls.peer
 
     def __init__(
         self,
