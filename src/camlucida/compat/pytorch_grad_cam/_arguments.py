@@ -38,7 +38,7 @@ class Chosen:
             return None
 
     def __call__(self, outputs: Tensor) -> Tensor:
-        if not self.scored or not self.target:
+        if not self.scored or self.target is None:
             return outputs.new_zeros(len(outputs))
         scores = [self.target(one) for one in outputs]
         if any(getattr(score, "numel", lambda: 0)() != 1 for score in scores):

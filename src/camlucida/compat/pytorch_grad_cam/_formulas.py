@@ -88,7 +88,7 @@ def xgradcam(activations: Array, gradients: Array) -> Array:
     return weights
 
 
-def fem(activations: Array, k: float) -> Array:
+def fem(k: float, activations: Array, _: Any) -> Array:
     """Channels weighted by the share of their positions that stand out."""
     mean, spread = activations.mean(axis=(2, 3), keepdims=True), activations.std(axis=(2, 3), keepdims=True)
     share = (activations > mean + k * spread).mean(axis=(2, 3), keepdims=True)

@@ -112,7 +112,7 @@ class FEM(BaseCAM, method="fem"):
         self.k = 2 if given is None else given
         super().__init__(model, target_layers, reshape_transform, **moved, **named)
         self.options = {"k": float(self.k)}
-        self.peer = Peer(image=lambda activations, _: fem(activations, self.k))
+        self.peer = Peer(image=partial(fem, self.k))
 
 
 class KPCA_CAM(BaseCAM, method="kpcacam"):  # noqa: N801 - the peer's name

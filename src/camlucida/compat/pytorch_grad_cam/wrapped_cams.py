@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import MethodType
 from typing import Any, Self
 
 import numpy as np
@@ -102,7 +101,7 @@ class RefineCAM(Wrapper):
     ) -> None:
         self._cam = base_method(model, target_layers, reshape_transform, **kwargs)
         self.base_cam: BaseCAM = getattr(self._cam, "base_cam", self._cam)  # that of a wrapper such as FinerCAM
-        self.base_cam.aggregate_multi_layers = MethodType(_multiplied, self.base_cam)
+        self.base_cam.aggregate_multi_layers = partial(_multiplied, self.base_cam)
 
     def forward(
         self,
