@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import pickle
 import threading
 import warnings
 from collections.abc import Iterator
@@ -200,6 +201,17 @@ def test_a_category_for_each_picture() -> None:
         pytest.raises(TargetError, match="got 3 for 2 pictures"),
     ):
         cam(zoo.noise(2, 32, 32), target_category=[1, 2, 3])
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_can_be_pickled(name: str) -> None:
+    module, picture = cnn(), zoo.noise(1, 32, 32)
+    cam = getattr(ours, name)(module, [module[2], module[5]])
+    again = pickle.loads(pickle.dumps(cam))
+    np.random.seed(0)  # noqa: NPY002 - of RandomCAM
+    expected = cam(picture, ONE)
+    np.random.seed(0)  # noqa: NPY002
+    assert np.array_equal(again(picture, ONE), expected)
 
 
 def test_maps_of_its_own_have_no_weights() -> None:

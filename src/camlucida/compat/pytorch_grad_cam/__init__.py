@@ -8,7 +8,7 @@ the documentation lists every difference.
 import sys
 from types import ModuleType
 
-from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
+from camlucida.compat.pytorch_grad_cam._engine import ActivationsAndGradients
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM
 from camlucida.compat.pytorch_grad_cam.cams import (
     FEM,
@@ -38,6 +38,7 @@ from camlucida.errors import OptionError
 
 _PATHS = {  # the peer's modules, each of the classes that it has there
     "ablation_cam": ("AblationCAM",),
+    "activations_and_gradients": ("ActivationsAndGradients",),
     "ablation_layer": ("AblationLayer", "AblationLayerVit", "AblationLayerFasterRCNN"),
     "eigen_cam": ("EigenCAM",),
     "eigen_grad_cam": ("EigenGradCAM",),

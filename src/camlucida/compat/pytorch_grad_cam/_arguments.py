@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.capture.layout import readings
-from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.errors import LayerError, TargetError
 from camlucida.images import Size
@@ -22,9 +23,10 @@ PeerTarget = Callable[[Any], Tensor]  # what the model returns for one picture â
 
 @dataclass(frozen=True)
 class Chosen:
-    """A target of the peer's kind, fixed."""
+    """A target of the peer's kind, fixed; ``scored`` is whether any score is looked at, else all are 0."""
 
-    target: PeerTarget
+    target: PeerTarget | None
+    scored: bool = True
 
     @property
     def index(self) -> int | None:
@@ -35,26 +37,14 @@ class Chosen:
         except TypeError:
             return None
 
-    def bind(self, outputs: Tensor, picture: int) -> Chosen:
-        del outputs, picture
-        return self
-
     def __call__(self, outputs: Tensor) -> Tensor:
+        if not self.scored or self.target is None:
+            return outputs.new_zeros(len(outputs))
         scores = [self.target(one) for one in outputs]
         if any(getattr(score, "numel", lambda: 0)() != 1 for score in scores):
             came = tuple(getattr(scores[0], "shape", ())) or type(scores[0]).__name__
             raise TargetError(f"a target makes one number of what the model returns for a picture, got {came}")
         return torch.stack([score.reshape(()) for score in scores])
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """In the place of a target where no score is looked at."""
-
-    index: int | None
-
-    def __call__(self, outputs: Tensor) -> Tensor:
-        return outputs.new_zeros(len(outputs))
 
 
 class Asked:
@@ -69,24 +59,15 @@ class Asked:
         self.chosen: PeerTarget | None = None
         self.output: Tensor | None = None
 
-    def bind(self, outputs: Tensor, picture: int) -> Chosen | Nothing:
+    def bind(self, outputs: Tensor, picture: int) -> Chosen:
         """The target for this picture, kept for whoever asks again."""
         self.output = outputs[picture].detach()
         if self.scored or self.output.ndim == 1:
             self.chosen = self._choose(self.output)
-        bound = Chosen(self.chosen) if self.chosen else None
-        if self.scored and bound:
-            return bound
-        if bound and bound.index is not None and self.output.ndim == 1:
+        bound = Chosen(self.chosen, self.scored)
+        if not self.scored and bound.index is not None and self.output.ndim == 1:
             self.output[bound.index]  # a class that does not exist is an IndexError all the same
-        return Nothing(bound.index if bound else None)
-
-
-class Later:
-    """A target of the peer's kind that is made of what the model returns for the plain picture."""
-
-    def __init__(self, choose: Callable[[Tensor], PeerTarget]) -> None:
-        self.choose = choose
+        return bound
 
 
 def top_class(output: Tensor) -> ClassifierOutputTarget:
@@ -99,7 +80,7 @@ def top_class(output: Tensor) -> ClassifierOutputTarget:
     return ClassifierOutputTarget(int(output.argmax()))
 
 
-def asked_for(targets: Sequence[PeerTarget | Later] | None, count: int) -> list[Asked]:
+def asked_for(targets: Sequence[PeerTarget | Asked] | None, count: int) -> list[Asked]:
     """A target for each of ``count`` pictures, the top class where none is given.
 
     Raises:
@@ -108,7 +89,7 @@ def asked_for(targets: Sequence[PeerTarget | Later] | None, count: int) -> list[
     if targets is None:
         return [Asked(top_class) for _ in range(count)]
     one_each(targets, count)
-    return [Asked(one.choose if isinstance(one, Later) else partial(_as_given, one)) for one in targets]
+    return [one if isinstance(one, Asked) else Asked(partial(_as_given, one)) for one in targets]
 
 
 def one_each(targets: Sequence[object], count: int) -> None:
@@ -174,3 +155,11 @@ def of_older_releases(older: Mapping[str, Any], known: Mapping[str, str]) -> dic
             raise TypeError(f"got an unexpected keyword argument {name!r}")
         warn(f"{name} is of an older release: {known[name]}", DeprecationWarning)
     return {name: older.get(name) for name in known}
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Say it at the nearest line outside this library, since Python hides or merges those of libraries."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "camlucida":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

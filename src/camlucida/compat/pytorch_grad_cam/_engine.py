@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from camlucida.capture.custom_layout import CustomLayout, reading_by
 from camlucida.capture.layout import Layout
 from camlucida.capture.logits import logits_of
-from camlucida.compat.pytorch_grad_cam._arguments import Asked, is_channels_second, names_of
-from camlucida.compat.pytorch_grad_cam._messages import warn
-from camlucida.errors import LayerError, ModelError, PictureError, is_out_of_memory
+from camlucida.compat.pytorch_grad_cam._arguments import Asked, is_channels_second, names_of, warn
+from camlucida.errors import LayerError, ModelError, OptionError, PictureError, is_out_of_memory
 from camlucida.heatmaps.examine import examine, findings_by_image
 from camlucida.images import Size
 from camlucida.layers.inspector import LayerInspector
@@ -26,8 +24,6 @@ from camlucida.targets.base import PerPicture
 
 if TYPE_CHECKING:
     from camlucida.capture.captures import BatchCapture
-    from camlucida.compat.pytorch_grad_cam._formulas import Array
-    from camlucida.findings import Finding
 
 _ADVICE = "explain another class, or look at its map uncut, by camlucida.Explainer"  # here there is no colormap
 _WORTH_A_WARNING = ("negative-only", "zero-gradient", "constant", "not-finite", "eigen-smooth-not-applied")
@@ -94,6 +90,45 @@ class Engine:
         return verdict.layout
 
 
+class ActivationsAndGradients:
+    """Activations and gradients of the last call, a tensor (batch, channels, height, width) for each layer.
+
+    ``gradients`` is empty for methods without. There are no hooks to release: none is left on the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[nn.Module],
+        reshape_transform: Callable[[Tensor], Tensor] | None = None,
+        detach: bool = True,
+    ) -> None:
+        self.model, self.target_layers = model, target_layers
+        self.reshape_transform, self.detach = reshape_transform, detach
+        self.handles: list[Any] = []
+        self.activations: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Not to be called: the peer runs the model here.
+
+        Raises:
+            OptionError: always.
+        """
+        raise OptionError(
+            "the model is run by forward(…) here, and this holds what was seen: in a class of your own call "
+            "super().forward(input_tensor, targets, eigen_smooth)"
+        )
+
+    def clear(self) -> None:
+        """Forget both."""
+        self.activations, self.gradients = [], []
+
+    def release(self) -> None:
+        """Forget both."""
+        self.clear()
+
+
 def _found(
     capture: BatchCapture, maps: Mapping[tuple[int, int, int], LayerMaps], names: Sequence[str], row: int
 ) -> Found:
@@ -108,34 +143,21 @@ def _found(
     )
 
 
-def _activations(activations: Tensor) -> Tensor:
-    return activations
-
-
-def _with_gradients(activations: Tensor, gradients: Tensor) -> Tensor:
-    del gradients
-    return activations
-
-
 # For classes of the user's own, with and without gradients: methods that are there for what is captured.
-SEEN = {False: method_of(_activations, "own"), True: method_of(_with_gradients, "own")}
+SEEN = {
+    False: method_of(lambda activations: activations, "own"),
+    True: method_of(lambda activations, gradients: activations, "own"),
+}
 
 
 def warn_of(maps: Sequence[LayerMaps]) -> None:
-    """Say why a method's maps are blank."""
-    for one in maps:
-        rows = zip(one.heatmaps, findings_by_image(one.flags, len(one.heatmaps)), strict=True)
-        _warn([finding for heatmap, own in rows for finding in (*own, *examine(heatmap))])
-
-
-def warn_of_maps(raw: Sequence[Array]) -> None:
-    """Say why raw maps, (batch, height, width) a layer, are blank."""
-    warn_of([LayerMaps(torch.from_numpy(np.asarray(one))) for one in raw])
-
-
-def _warn(findings: Sequence[Finding]) -> None:
-    for one in dict.fromkeys(one for one in findings if one.code in _WORTH_A_WARNING):
-        warn(f"{one.found}: {_ADVICE}" if one.code == "negative-only" else str(one))
+    """Say why maps are blank."""
+    for layer in maps:
+        rows = zip(layer.heatmaps, findings_by_image(layer.flags, len(layer.heatmaps)), strict=True)
+        findings = dict.fromkeys(one for heatmap, own in rows for one in (*own, *examine(heatmap)))
+        for one in findings:
+            if one.code in _WORTH_A_WARNING:
+                warn(f"{one.found}: {_ADVICE}" if one.code == "negative-only" else str(one))
 
 
 def as_it_is(output: Any) -> Tensor:

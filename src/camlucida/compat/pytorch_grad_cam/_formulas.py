@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def contributions_of(method: str, options: Mapping[str, Any], activations: Array
         )
     settings = entry.settings({name: value for name, value in options.items() if name in entry.options})
     given = {name: torch.from_numpy(np.asarray(fields[name])) for name in entry.needs}
-    result = entry.run(_Fields(given), settings)
+    result = entry.run(SimpleNamespace(**given), settings)
     values: Array = (result.values if isinstance(result, WithFindings) else result).numpy()
     return values
 
@@ -51,22 +52,11 @@ def weights_in(contributions: Array, activations: Array) -> Array:
     """The weights (batch, channels) by which contributions are activations, read where those are largest."""
     if contributions.ndim != activations.ndim:
         raise OptionError("this method has maps of its own and no weights: write get_cam_image instead")
-    flat, own = (
-        contributions.reshape(*contributions.shape[:2], -1),
-        activations.reshape(*activations.shape[:2], -1),
-    )
+    flat, own = (one.reshape(*one.shape[:2], -1) for one in (contributions, activations))
     where = np.abs(own).argmax(axis=2)[..., None]
-    largest = np.take_along_axis(own, where, axis=2)
-    ratio = np.take_along_axis(flat, where, axis=2) / np.where(largest == 0, 1, largest)
-    weights: Array = ratio[..., 0]
+    part, largest = (np.take_along_axis(one, where, axis=2)[..., 0] for one in (flat, own))
+    weights: Array = part / np.where(largest == 0, 1, largest)
     return weights
-
-
-class _Fields:
-    """Fields of a ``Captured``, as attributes."""
-
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self.__dict__.update(fields)
 
 
 # -- the peer's -------------------------------------------------------------------------------------------
@@ -98,7 +88,7 @@ def xgradcam(activations: Array, gradients: Array) -> Array:
     return weights
 
 
-def fem(activations: Array, k: float) -> Array:
+def fem(k: float, activations: Array, _: Any) -> Array:
     """Channels weighted by the share of their positions that stand out."""
     mean, spread = activations.mean(axis=(2, 3), keepdims=True), activations.std(axis=(2, 3), keepdims=True)
     share = (activations > mean + k * spread).mean(axis=(2, 3), keepdims=True)

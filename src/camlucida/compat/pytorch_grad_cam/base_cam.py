@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,23 +14,28 @@ from torch import Tensor, nn
 from camlucida.capture import borrow_lock
 from camlucida.compat.pytorch_grad_cam._arguments import (
     Asked,
-    Later,
     PeerTarget,
     asked_for,
     in_older_order,
     of_older_releases,
 )
-from camlucida.compat.pytorch_grad_cam._engine import SEEN, Engine, Found, warn_of, warn_of_maps
+from camlucida.compat.pytorch_grad_cam._engine import (
+    SEEN,
+    ActivationsAndGradients,
+    Engine,
+    Found,
+    warn_of,
+)
 from camlucida.compat.pytorch_grad_cam._formulas import Array, Peer, contributions_of, projection, weights_in
-from camlucida.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from camlucida.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from camlucida.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from camlucida.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from camlucida.errors import OptionError
 from camlucida.heatmaps.smoothing import merge, views
 from camlucida.methods import registry
+from camlucida.pipeline.maps import LayerMaps
 
-Targets = Sequence[PeerTarget | Later]
+Targets = Sequence[PeerTarget | Asked]
 
 _OLD_INIT = {"use_cuda": "move the model yourself, model.cuda()", "target_layer": "write target_layers=[layer]"}
 _OLD_CALL = {"target_category": "write targets=[ClassifierOutputTarget(category)], one a picture"}
@@ -47,7 +53,13 @@ class BaseCAM:
     """
 
     method: ClassVar[str] = ""
+    defaults: ClassVar[Mapping[str, Any]] = {}  # of the method's options, where the peer's are others
     peer: Peer = Peer()  # what strict_parity puts in the method's place
+
+    def __init_subclass__(cls, *, method: str | None = None, peer: Peer | None = None) -> None:
+        """A class of this package says what its method is, and the peer's formula where that is another."""
+        super().__init_subclass__()
+        cls.method, cls.peer = method or cls.method, peer or cls.peer
 
     def __init__(
         self,
@@ -80,7 +92,7 @@ class BaseCAM:
         )
         self.compute_input_gradient, self.detach = compute_input_gradient, detach
         self.tta_transforms, self.strict_parity = tta_transforms, strict_parity
-        self.options: dict[str, Any] = {}
+        self.options = dict(self.defaults)
         self.batch_size = 32
         self.outputs: Tensor | None = None
         self.activations_and_grads = ActivationsAndGradients(model, self.target_layers, reshape)
@@ -143,18 +155,17 @@ class BaseCAM:
         """For each layer its maps (batch, 1, height, width) at the input's size, scaled to 0…1."""
         size = self.get_target_width_height(input_tensor)
         if self._is_own(eigen_smooth):
-            activations = [_array(one) for one in self.activations_and_grads.activations]
-            gradients = [_array(one) for one in self.activations_and_grads.gradients]
-            raw = []
-            for i, layer in enumerate(self.target_layers):
-                slope = gradients[i] if gradients else None
-                raw.append(
-                    self.get_cam_image(input_tensor, layer, targets, activations[i], slope, eigen_smooth)
-                )
-            warn_of_maps(raw)
+            seen = self.activations_and_grads
+            arrays = [[_array(one) for one in kind] for kind in (seen.activations, seen.gradients)]
+            raw = [
+                self.get_cam_image(input_tensor, layer, targets, activations, slope, eigen_smooth)
+                for layer, activations, slope in zip_longest(self.target_layers, *arrays)
+            ]
+            maps = [LayerMaps(torch.from_numpy(np.asarray(one))) for one in raw]
         else:
-            raw = [one.heatmaps.numpy() for one in self._found.maps]
-            warn_of(self._found.maps)
+            maps = self._found.maps
+            raw = [one.heatmaps.numpy() for one in maps]
+        warn_of(maps)
         return [
             scale_cam_image(np.maximum(one, 0), size, strict_parity=self.strict_parity)[:, None] for one in raw
         ]
@@ -213,31 +224,23 @@ class BaseCAM:
 
     def _is_own(self, eigen_smooth: bool) -> bool:
         """Whether the map is made by ``get_cam_image``, and not by the library's method."""
-        kind = type(self)
-        replaced = (kind.get_cam_image, kind.get_cam_weights) != (
-            BaseCAM.get_cam_image,
-            BaseCAM.get_cam_weights,
-        )
-        if not self.method or replaced:
+        own = type(self).get_cam_image, type(self).get_cam_weights
+        if not self.method or own != (BaseCAM.get_cam_image, BaseCAM.get_cam_weights):
             return True
         simple = {"activations", "gradients"} >= set(registry.get_method(self.method).needs)
         return self.strict_parity and (self.peer != Peer() or (eigen_smooth and simple))
 
     def _forward(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
-        input_tensor = input_tensor.to(self.device)
-        with borrow_lock.exclusive():  # what is kept of a call is this object's
-            return self._run(input_tensor, asked, eigen_smooth)
-
-    def _run(self, input_tensor: Tensor, asked: list[Asked], eigen_smooth: bool) -> Array:
         own = self._is_own(eigen_smooth)
         method = SEEN[self.uses_gradients] if own else registry.get_method(self.method)
-        options = {} if own else self.options
-        self._found = self._engine.run(input_tensor, asked, method, options, eigen_smooth and not own)
-        self.activations_and_grads.activations = self._found.activations
-        self.activations_and_grads.gradients = self._found.gradients
-        self.outputs = torch.stack([one.output for one in asked if one.output is not None])
-        targets = [one.chosen for one in asked if one.chosen]
-        return self.aggregate_multi_layers(self.compute_cam_per_layer(input_tensor, targets, eigen_smooth))
+        given = input_tensor.to(self.device), asked, method, {} if own else self.options
+        with borrow_lock.exclusive():  # what is kept of a call is this object's
+            self._found = self._engine.run(*given, eigen=eigen_smooth and not own)
+            self.activations_and_grads.activations = self._found.activations
+            self.activations_and_grads.gradients = self._found.gradients
+            self.outputs = torch.stack([one.output for one in asked if one.output is not None])
+            targets = [one.chosen for one in asked if one.chosen]
+            return self.aggregate_multi_layers(self.compute_cam_per_layer(given[0], targets, eigen_smooth))
 
 
 def _array(tensor: Tensor) -> Array:

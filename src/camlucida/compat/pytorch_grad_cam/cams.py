@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._arguments import in_older_order
+from camlucida.compat.pytorch_grad_cam._arguments import in_older_order, warn
 from camlucida.compat.pytorch_grad_cam._formulas import (
     Array,
     Peer,
@@ -23,7 +23,6 @@ from camlucida.compat.pytorch_grad_cam._formulas import (
     projection,
     xgradcam,
 )
-from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
 from camlucida.errors import OptionError
 
@@ -31,94 +30,64 @@ Reshape = Callable[[Tensor], Tensor] | bool | None
 Layers = Sequence[nn.Module] | None
 
 
-class GradCAM(BaseCAM):
+class GradCAM(BaseCAM, method="gradcam"):
     """``gradcam``."""
 
-    method = "gradcam"
 
-
-class GradCAMElementWise(BaseCAM):
+class GradCAMElementWise(BaseCAM, method="gradcam_elementwise"):
     """``gradcam_elementwise``."""
 
-    method = "gradcam_elementwise"
 
-
-class GradCAMPlusPlus(BaseCAM):
+class GradCAMPlusPlus(BaseCAM, method="gradcam++", peer=Peer(weights=gradcam_plus_plus)):
     """``gradcam++``."""
 
-    method = "gradcam++"
-    peer = Peer(weights=gradcam_plus_plus)
 
-
-class HiResCAM(BaseCAM):
+class HiResCAM(BaseCAM, method="hirescam"):
     """``hirescam``."""
 
-    method = "hirescam"
 
-
-class LayerCAM(BaseCAM):
+class LayerCAM(BaseCAM, method="layercam"):
     """``layercam``."""
 
-    method = "layercam"
 
-
-class XGradCAM(BaseCAM):
+class XGradCAM(BaseCAM, method="xgradcam", peer=Peer(weights=xgradcam)):
     """``xgradcam``."""
 
-    method = "xgradcam"
-    peer = Peer(weights=xgradcam)
 
-
-class EigenCAM(BaseCAM):
+class EigenCAM(BaseCAM, method="eigencam", peer=Peer(image=lambda activations, _: projection(activations))):
     """``eigencam``."""
 
-    method = "eigencam"
-    peer = Peer(image=lambda activations, _: projection(activations))
 
-
-class EigenGradCAM(BaseCAM):
+class EigenGradCAM(
+    BaseCAM,
+    method="eigengradcam",
+    peer=Peer(image=lambda activations, gradients: projection(gradients * activations)),
+):
     """``eigengradcam``."""
 
-    method = "eigengradcam"
-    peer = Peer(image=lambda activations, gradients: projection(gradients * activations))
 
-
-class SegEigenCAM(BaseCAM):
+class SegEigenCAM(BaseCAM, method="segeigencam"):
     """``segeigencam``."""
 
-    method = "segeigencam"
 
-
-class FullGrad(BaseCAM):
+class FullGrad(BaseCAM, method="fullgrad"):
     """``fullgrad``: of all layers, so that ``target_layers`` does not matter."""
 
-    method = "fullgrad"
 
-
-class ScoreCAM(BaseCAM):
+class ScoreCAM(BaseCAM, method="scorecam"):
     """``scorecam``, with every channel; ``options["channels"] = 128`` is faster."""
 
-    method = "scorecam"
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.options = {"channels": 0, "align_corners": True}
+    defaults: ClassVar = {"channels": 0, "align_corners": True}
 
 
-class ShapleyCAM(BaseCAM):
+class ShapleyCAM(BaseCAM, method="shapleycam"):
     """``shapleycam``, of the target as it is (give a ClassifierOutputReST)."""
 
-    method = "shapleycam"
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.options = {"utility": "target"}
+    defaults: ClassVar = {"utility": "target"}
 
 
-class RandomCAM(BaseCAM):
+class RandomCAM(BaseCAM, method="random"):
     """Each channel weighted by chance, uniform in -1 to 1, drawn anew each time (``np.random.seed``)."""
-
-    method = "random"
 
     def get_cam_weights(
         self, input_tensor: Any, target_layers: Any, targets: Targets, activations: Array, grads: Array
@@ -128,10 +97,8 @@ class RandomCAM(BaseCAM):
         return weights
 
 
-class FEM(BaseCAM):
+class FEM(BaseCAM, method="fem"):
     """``fem``."""
-
-    method = "fem"
 
     def __init__(
         self,
@@ -145,13 +112,11 @@ class FEM(BaseCAM):
         self.k = 2 if given is None else given
         super().__init__(model, target_layers, reshape_transform, **moved, **named)
         self.options = {"k": float(self.k)}
-        self.peer = Peer(image=lambda activations, _: fem(activations, self.k))
+        self.peer = Peer(image=partial(fem, self.k))
 
 
-class KPCA_CAM(BaseCAM):  # noqa: N801 - the peer's name
+class KPCA_CAM(BaseCAM, method="kpcacam"):  # noqa: N801 - the peer's name
     """``kpcacam``."""
-
-    method = "kpcacam"
 
     def __init__(
         self,
@@ -181,10 +146,8 @@ class AblationLayerFasterRCNN(AblationLayer):
     """Accepted by AblationCAM, like AblationLayer."""
 
 
-class AblationCAM(BaseCAM):
+class AblationCAM(BaseCAM, method="ablationcam"):
     """``ablationcam``: every channel is set to zero, whatever the layout."""
-
-    method = "ablationcam"
 
     def __init__(
         self,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import MethodType
 from typing import Any, Self
 
 import numpy as np
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._arguments import Later
+from camlucida.compat.pytorch_grad_cam._arguments import Asked
 from camlucida.compat.pytorch_grad_cam._formulas import Array
 from camlucida.compat.pytorch_grad_cam.base_cam import BaseCAM, Targets
 from camlucida.compat.pytorch_grad_cam.cams import GradCAM, GradCAMPlusPlus
@@ -77,7 +76,7 @@ class FinerCAM(Wrapper):
         """
         if targets is None:
             choose = partial(_finer, places=comparison_categories or _NEAREST, alpha=alpha, index=target_idx)
-            targets = [Later(choose) for _ in range(len(input_tensor))]
+            targets = [Asked(choose) for _ in range(len(input_tensor))]
         return self.base_cam(input_tensor, targets, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
 
 
@@ -102,7 +101,7 @@ class RefineCAM(Wrapper):
     ) -> None:
         self._cam = base_method(model, target_layers, reshape_transform, **kwargs)
         self.base_cam: BaseCAM = getattr(self._cam, "base_cam", self._cam)  # that of a wrapper such as FinerCAM
-        self.base_cam.aggregate_multi_layers = MethodType(_multiplied, self.base_cam)
+        self.base_cam.aggregate_multi_layers = partial(_multiplied, self.base_cam)
 
     def forward(
         self,

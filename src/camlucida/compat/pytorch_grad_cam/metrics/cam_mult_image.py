@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -11,6 +11,9 @@ from camlucida.compat.pytorch_grad_cam.metrics.perturbation_confidence import (
     PerturbationConfidenceMetric,
     check_size,
 )
+
+if TYPE_CHECKING:
+    from camlucida.compat.pytorch_grad_cam._formulas import Array
 
 
 def multiply_tensor_with_cam(input_tensor: Tensor, cam: Tensor) -> Tensor:
@@ -33,19 +36,12 @@ class CamMultImageConfidenceChange(PerturbationConfidenceMetric):
 class DropInConfidence(CamMultImageConfidenceChange):
     """By how much the score falls, 0 where it rises: the difference, and not Grad-CAM++'s share."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As ``CamMultImageConfidenceChange``."""
-        return _of_change(lambda change: np.maximum(-change, 0), super().__call__(*args, **kwargs))
+    def number_of(self, change: Array) -> Array:
+        return np.maximum(-change, 0)
 
 
 class IncreaseInConfidence(CamMultImageConfidenceChange):
     """1 where the score rises, else 0."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As ``CamMultImageConfidenceChange``."""
-        return _of_change(lambda change: np.heaviside(change, 0), super().__call__(*args, **kwargs))
-
-
-def _of_change(function: Any, found: Any) -> Any:
-    """Of the numbers alone, where pictures come with them."""
-    return (function(found[0]), found[1]) if isinstance(found, tuple) else function(found)
+    def number_of(self, change: Array) -> Array:
+        return np.heaviside(change, 0)

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from camlucida.capture.borrow import borrowed, unwrapped
-from camlucida.compat.pytorch_grad_cam._arguments import PeerTarget, one_each
+from camlucida.compat.pytorch_grad_cam._arguments import PeerTarget, one_each, warn
 from camlucida.compat.pytorch_grad_cam._engine import as_it_is
-from camlucida.compat.pytorch_grad_cam._messages import warn
 from camlucida.errors import OptionError, PictureError, TargetError
 from camlucida.metrics._perturbations import ranks
 
@@ -57,7 +56,12 @@ class PerturbationConfidenceMetric:
         if return_diff:
             result = result - scores_of(model, input_tensor, targets)
         result[changed.isnan().flatten(1).any(dim=1).cpu().numpy()] = np.nan  # whatever the model makes of NaN
-        return (result, changed) if return_visualization else result
+        number = self.number_of(result)
+        return (number, changed) if return_visualization else number
+
+    def number_of(self, change: Array) -> Array:
+        """What is reported of the change of each picture's score (batch,)."""
+        return change
 
     def _changed(self, pictures: Tensor, cams: Maps) -> Tensor:
         maps = cams.detach().cpu() if isinstance(cams, Tensor) else torch.from_numpy(np.ascontiguousarray(cams))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from camlucida.compat.pytorch_grad_cam._arguments import PeerTarget
-from camlucida.compat.pytorch_grad_cam._messages import warn
+from camlucida.compat.pytorch_grad_cam._arguments import PeerTarget, warn
 from camlucida.compat.pytorch_grad_cam.metrics.perturbation_confidence import (
     TENTHS,
     AveragerAcrossThresholds,

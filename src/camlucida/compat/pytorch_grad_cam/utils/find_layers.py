@@ -39,12 +39,7 @@ def find_layer_types_recursive(model: Module, layer_types: Collection[type[Modul
 
 def find_layer_predicate_recursive(model: Module, predicate: Callable[[Module], bool]) -> list[Module]:
     """All layers for which ``predicate`` holds, in the same order; ``model`` itself is not asked."""
-    found = []
-    for _, layer in _children(model):
-        if predicate(layer):
-            found.append(layer)
-        found += find_layer_predicate_recursive(layer, predicate)
-    return found
+    return [layer for name, layer in model.named_modules(remove_duplicate=False) if name and predicate(layer)]
 
 
 def _children(model: Module) -> Iterator[tuple[str, Module]]:

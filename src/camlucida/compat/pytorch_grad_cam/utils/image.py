@@ -9,6 +9,9 @@ import numpy as np
 import torch
 
 from camlucida.errors import OptionError, PictureError, unknown_name
+from camlucida.heatmaps.combine import resample
+from camlucida.images.colour import colour, diverging
+from camlucida.images.frame import EVEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,26 +24,16 @@ _NAMES = (
     *("parula", "magma", "inferno", "plasma", "viridis", "cividis", "twilight", "twilight_shifted", "turbo"),
     "deepgreen",
 )
-_FULL, _LAST = 255, 255  # of a channel, of a table's places
-_RISING = ((0, 0), (_LAST, _FULL))
-_LATE = ((170, 0), (_LAST, _FULL))
-_LATER = ((85, 0), (_LAST, _FULL))
-Line = tuple[tuple[float, float], ...]
-# Red, green and blue by straight lines between (place, value), where matplotlib's map is another or none.
-_LINES: dict[int, tuple[Line, Line, Line]] = {
-    4: (
-        ((102, _FULL), (153, 0), (204, 0), (_LAST, 170)),
-        ((0, 0), (102, _FULL), (153, _FULL), (204, 0)),
-        ((153, 0), (204, _FULL)),
-    ),
-    5: (_LATE, _LATER, _RISING),
-    9: (
-        ((42.5, _FULL), (85, 0), (170, 0), (212.5, _FULL)),
-        ((0, 0), (42.5, _FULL), (127.5, _FULL), (170, 0)),
-        ((85, 0), (127.5, _FULL), (212.5, _FULL), (_LAST, 0)),
-    ),
-    11: (((0, 0), (102, _FULL)), ((102, 0), (204, _FULL)), ((204, 0), (_LAST, _FULL))),
-    21: (_LATE, _RISING, _LATER),
+_BLACK, _WHITE, _RED, _GREEN, _BLUE = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)
+_YELLOW, _CYAN, _MAGENTA = (255, 255, 0), (0, 255, 255), (255, 0, 255)
+# Colours at places of 0 to 255, with straight lines between, where matplotlib's map is another or none.
+_CORNERS: dict[int, dict[float, tuple[float, float, float]]] = {
+    _JET: {0: (0, 0, 127.5), 31.875: _BLUE, 95.625: _CYAN, 159.375: _YELLOW, 223.125: _RED, 255: (127.5, 0, 0)},
+    4: {0: _RED, 102: _YELLOW, 153: _GREEN, 204: _BLUE, 255: (170, 0, 255)},
+    5: {0: _BLACK, 85: (0, 0, 85), 170: (0, 127.5, 170), 255: _WHITE},
+    9: {0: _RED, 42.5: _YELLOW, 85: _GREEN, 127.5: _CYAN, 170: _BLUE, 212.5: _MAGENTA, 255: _RED},
+    11: {0: _BLACK, 102: _RED, 204: _YELLOW, 255: _WHITE},
+    21: {0: _BLACK, 85: (0, 85, 0), 170: (0, 170, 127.5), 255: _WHITE},
 }
 _ABOVE_ONE = 1e-5  # rounding of a map that was divided by its largest value
 
@@ -192,25 +185,17 @@ def _checked(img: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def _table(colormap: int | str) -> np.ndarray:
     """A colormap's 256 colours in RGB order, uint8."""
-    if isinstance(colormap, str):
-        return _matplotlibs(colormap)
-    name = _name(colormap)
-    if colormap == _JET:
-        return _jet()
-    return _drawn(_LINES[colormap]) if colormap in _LINES else _matplotlibs(name)
-
-
-def _matplotlibs(name: str) -> np.ndarray:
-    from camlucida.images.colour import colour, diverging
-
-    values = np.linspace(-1 if diverging(name) else 0, 1, 256)
-    return np.asarray(colour(values[None], name)[0])
-
-
-def _drawn(lines: tuple[Line, Line, Line]) -> np.ndarray:
-    corners = [tuple(zip(*line, strict=True)) for line in lines]
-    channels = [np.interp(np.arange(256), places, values) for places, values in corners]
-    return np.asarray(np.rint(np.stack(channels, axis=1)).astype(np.uint8))
+    name = colormap if isinstance(colormap, str) else _name(colormap)
+    if isinstance(colormap, str) or colormap not in _CORNERS:
+        values = np.linspace(-1 if diverging(name) else 0, 1, 256)
+        return np.asarray(colour(values[None], name)[0])
+    corners = _CORNERS[colormap]
+    channels = zip(*corners.values(), strict=True)
+    drawn = np.stack([np.interp(np.arange(256), list(corners), one) for one in channels], axis=1)
+    table: np.ndarray = np.rint(drawn).astype(np.uint8)
+    if colormap == _JET:  # which is OpenCV's to the bit, but for 1.5, which OpenCV has just below
+        table[159, 2] = 1
+    return table
 
 
 def _name(colormap: int) -> str:
@@ -227,14 +212,6 @@ def _name(colormap: int) -> str:
     return name
 
 
-def _jet() -> np.ndarray:
-    """OpenCV's JET to the bit: matplotlib's is another, with other corners."""
-    places, middles = 4 * np.arange(256)[:, None], np.array([765, 510, 255])  # of red, green and blue
-    table: np.ndarray = np.rint(np.clip(382.5 - np.abs(places - middles), 0, _FULL)).astype(np.uint8)
-    table[159, 2] = 1  # 1.5, which OpenCV has just below
-    return table
-
-
 def _resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Float32 maps at ``size`` (width, height), bilinear with pixels' centres at halves and no smoothing.
 
@@ -242,7 +219,6 @@ def _resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if len(size) != 2 or not all(isinstance(side, Integral) and side > 0 for side in size):
         raise OptionError(f"target_size is (width, height), two whole numbers above zero, got {tuple(size)}")
-    width, height = (int(side) for side in size)
-    planes = torch.from_numpy(maps).double()[:, None]
-    resized = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
-    return np.asarray(resized[:, 0].float().numpy())
+    planes = torch.from_numpy(maps).double()
+    resized = resample(planes, (int(size[1]), int(size[0])), EVEN.box, EVEN.box)
+    return np.asarray(resized.float().numpy())

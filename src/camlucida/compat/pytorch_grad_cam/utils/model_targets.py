@@ -33,24 +33,18 @@ class ClassifierOutputTarget:
         return _of_class(model_output, self.category)
 
 
-class ClassifierOutputSoftmaxTarget:
+class ClassifierOutputSoftmaxTarget(ClassifierOutputTarget):
     """The probability of a class."""
-
-    def __init__(self, category: int) -> None:
-        self.category = category
 
     def __call__(self, model_output: Tensor) -> Tensor:
         return _of_class(model_output.softmax(dim=-1), self.category)
 
 
-class ClassifierOutputReST:
+class ClassifierOutputReST(ClassifierOutputTarget):
     """The score of a class plus the logarithm of its probability (arXiv:2501.06261).
 
     A negative class is out of range, as in the peer.
     """
-
-    def __init__(self, category: int) -> None:
-        self.category = category
 
     def __call__(self, model_output: Tensor) -> Tensor:
         if self.category < 0:
@@ -59,11 +53,8 @@ class ClassifierOutputReST:
         return _of_class(model_output, self.category) + _of_class(logarithm, self.category)
 
 
-class BinaryClassifierOutputTarget:
+class BinaryClassifierOutputTarget(ClassifierOutputTarget):
     """The score itself for category 1, its negative for any other; for models with one output."""
-
-    def __init__(self, category: int) -> None:
-        self.category = category
 
     def __call__(self, model_output: Tensor) -> Tensor:
         return model_output if self.category == 1 else -model_output

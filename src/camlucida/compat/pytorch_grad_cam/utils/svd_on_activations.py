@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from camlucida.errors import LayerError, OptionError
+from camlucida.methods.eigen import eigencam, kpcacam, segeigencam
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +26,6 @@ def get_2d_projection(activation_batch: np.ndarray) -> np.ndarray:
     Raises:
         LayerError: the array is of another shape.
     """
-    from camlucida.methods.eigen import eigencam
-
     return _array(eigencam(_values(activation_batch)).values)
 
 
@@ -41,8 +40,6 @@ def get_2d_projection_kernel(
         LayerError: the array is of another shape.
         OptionError: there is no such kernel, or ``gamma`` is not above zero.
     """
-    from camlucida.methods.eigen import kpcacam
-
     if gamma is not None and not gamma > 0:
         raise OptionError(f"gamma is above zero, or None for one over the number of channels, got {gamma:g}")
     return _array(kpcacam(_values(activation_batch), kernel=kernel, gamma=gamma or 0.0).values)
@@ -56,8 +53,6 @@ def get_2d_projection_with_sign_correction(activation_batch: np.ndarray) -> np.n
     Raises:
         LayerError: the array is of another shape.
     """
-    from camlucida.methods.eigen import segeigencam
-
     values = _values(activation_batch)
     return _array(segeigencam(values, torch.ones_like(values)).values)
 
